@@ -1,0 +1,1 @@
+"""Checkpoint to bundle (extra `export`): ONNX and the gates that nothing passes unmeasured."""

@@ -1,0 +1,135 @@
+"""A checkpoint becomes a bundle: artifacts are made, run on the golden clip, and only then moved in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uva_edge
+from uva_edge.bundle import Bundle
+from uva_edge.bundle_writer import ArtifactSource, write_bundle
+from uva_edge.errors import ParityError
+from uva_edge.manifest import Contract, Lineage, Network, TensorSpec
+from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint
+from uva_edge.models.cost import cost_of
+from uva_edge.models.uva_net import UvaNet
+from uva_edge.runtimes.conformance import Outcome, passed, verify
+
+from .golden import golden_clip
+from .model_card import model_card
+from .onnx import INPUTS, OPSET, OUTPUTS, to_onnx
+
+LICENCE = "Apache-2.0"
+_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def export_bundle(
+    checkpoint: Path,
+    destination: Path,
+    *,
+    name: str,
+    accuracy: Mapping[str, Mapping[str, float]] | None = None,
+) -> Bundle:
+    """Make the bundle of a checkpoint: ONNX for any T and for T = 1, and the checkpoint for the reference.
+
+    Every artifact is run on the golden clip by every backend that is installed before anything is written at
+    `destination`; a bundle that stood there stays until then.
+
+    Args:
+        accuracy: data set -> metric -> value, as measured on the checkpoint.
+
+    Raises:
+        DataError: not a checkpoint.
+        ExportError: a graph can't be made; ParityError: one does not compute what the checkpoint does.
+        OutputError: the bundle can't be written.
+    """
+    network, lineage = load_checkpoint(checkpoint)
+    sources = [
+        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"onnx/clip.onnx": to_onnx(network)}, _ONNX, {}),
+        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"onnx/t1.onnx": to_onnx(network, frames=1)}, _ONNX, {}),
+        ArtifactSource(
+            "torch-fp32",
+            "torch",
+            "fp32",
+            None,
+            {"torch/network.safetensors": checkpoint_bytes(network, {})},
+            {},
+            {},
+        ),
+    ]
+    facts: dict[str, Any] = {
+        "name": name,
+        "network": _network(network),
+        "contract": _contract(network),
+        "golden": golden_clip(network),
+        "accuracy": accuracy or {},
+        "lineage": _lineage(lineage, checkpoint),
+    }
+    with tempfile.TemporaryDirectory(prefix="uva-edge-export-") as scratch:
+        outcomes = verify(write_bundle(Path(scratch) / name, artifacts=sources, **facts))
+    _gate(sources, outcomes)
+    measured = [dataclasses.replace(source, parity=_parity(source.name, outcomes)) for source in sources]
+    documents = {"README.md": model_card(artifacts=measured, **facts).encode()}
+    return write_bundle(destination, artifacts=measured, documents=documents, **facts)
+
+
+_ONNX = {"opset": str(OPSET)}
+
+
+def _gate(sources: Sequence[ArtifactSource], outcomes: Sequence[Outcome]) -> None:
+    failures = [f"  {outcome.case}: {outcome.message}" for outcome in outcomes if outcome.status == "FAIL"]
+    if failures:
+        raise ParityError("nothing was written, since these don't compute what the checkpoint does:\n" + "\n".join(failures))
+    for source in sources:
+        if not passed(outcome for outcome in outcomes if outcome.case.artifact == source.name):
+            raise ParityError(
+                f"nothing was written, since no backend here could run {source.name}; "
+                "pip install 'uva-edge[export]' brings what is needed"
+            )
+
+
+def _parity(name: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """The largest errors of an artifact over all backends and T."""
+    errors = [outcome.errors for outcome in outcomes if outcome.case.artifact == name and outcome.errors]
+    return {
+        "max_abs_map": max(error.max_abs_map for error in errors),
+        "max_abs_state": max(error.max_abs_state for error in errors),
+        "min_cc": min(error.min_cc for error in errors),
+    }
+
+
+def _network(network: UvaNet) -> Network:
+    cost = cost_of(network)
+    options: dict[str, Any] = dict(network.config.options())
+    return Network("uva-net", options, cost.parameters, cost.macs_per_step)
+
+
+def _contract(network: UvaNet) -> Contract:
+    config = network.config
+    side = config.resolution
+    return Contract(
+        resolution=side,
+        pairing=config.pairing,
+        output=config.output,
+        frames=TensorSpec(INPUTS[0], "uint8", ("T", side, side, 3)),
+        state_in=TensorSpec(INPUTS[1], "float32", config.state_shape),
+        maps=TensorSpec(OUTPUTS[0], "float32", ("T", side, side)),
+        state_out=TensorSpec(OUTPUTS[1], "float32", config.state_shape),
+    )
+
+
+def _lineage(lineage: Mapping[str, Any], checkpoint: Path) -> Lineage:
+    return Lineage(
+        created_with={"uva_edge": uva_edge.__version__, **{tool: version(tool) for tool in _TOOLS}},
+        recipe=dict(lineage.get("recipe", {})),
+        data=tuple(lineage.get("data", ())),
+        teacher=str(lineage.get("teacher", "")),
+        source_commit=lineage.get("commit"),
+        checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        licence=LICENCE,
+    )

@@ -1,0 +1,120 @@
+"""ONNX: the clip step of a network as one graph of plain operators, for any T or for T = 1."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import onnx
+import torch
+
+from uva_edge.errors import ExportError
+from uva_edge.models.clip_step import ClipStep, folded
+from uva_edge.models.uva_net import UvaNet
+
+OPSET: Final = 18
+"""ONNX Runtime's static quantiser takes opsets up to 20; 18 is the exporter's own, converted by nobody."""
+
+INPUTS: Final = ("frames", "state_in")
+OUTPUTS: Final = ("maps", "state_out")
+
+OPERATORS: Final = frozenset(
+    "Add Cast Clip Concat Conv ConvTranspose Exp Mul ReduceMax ReduceMean Relu Sigmoid Slice Squeeze Sub "
+    "Transpose".split()
+)
+"""What the graph may hold: operators that every engine and converter takes."""
+
+
+def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
+    """The clip step as a checked ONNX model, batch norms folded; `frames` is T where it is static.
+
+    The same weights give the same bytes. The network is left as it is.
+
+    Raises:
+        ExportError: the exporter failed, or the graph is not of the form that the contract asks for.
+    """
+    config = network.config
+    step = ClipStep(folded(network)).eval()
+    example = torch.zeros(frames or 3, config.resolution, config.resolution, 3, dtype=torch.uint8)
+    time = torch.export.Dim("T", min=1, max=1 << 16)
+    shapes = {"frames": None if frames else {0: time}, "state": None}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                step,
+                (example, torch.zeros(config.state_shape)),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(INPUTS),
+                output_names=list(OUTPUTS),
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps failures in many kinds of its own
+        raise ExportError(f"torch.onnx.export failed at R = {config.resolution}, T = {frames or 'any'}: {error}") from error
+    if program is None:
+        raise ExportError("torch.onnx.export gave no program")
+    model = _plain(program.model_proto)
+    _check(model, frames)
+    return model.SerializeToString(deterministic=True)
+
+
+def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what does not compute: stack traces and paths of the exporting machine, inferred shapes."""
+    model.ClearField("metadata_props")
+    model.producer_name, model.producer_version = "uva_edge", ""
+    model.graph.name = "clip_step"
+    model.graph.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    model.graph.ClearField("doc_string")
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in (*model.graph.input, *model.graph.output):
+        value.ClearField("metadata_props")
+        value.ClearField("doc_string")
+    for tensor in model.graph.initializer:
+        tensor.ClearField("metadata_props")
+        tensor.ClearField("doc_string")
+    return model
+
+
+def _check(model: onnx.ModelProto, frames: int | None) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets != {"": OPSET}:
+        raise ExportError(f"the exported graph has opsets {opsets}; expected the standard one at {OPSET}")
+    unknown = sorted({node.op_type for node in model.graph.node} - OPERATORS)
+    if unknown or model.functions:
+        raise ExportError(f"the exported graph has operators that not every engine takes: {unknown}")
+    names = (
+        tuple(value.name for value in model.graph.input),
+        tuple(value.name for value in model.graph.output),
+    )
+    if names != (INPUTS, OUTPUTS):
+        raise ExportError(f"the exported graph has inputs and outputs {names}; expected {(INPUTS, OUTPUTS)}")
+    for value in (model.graph.input[0], model.graph.output[0]):
+        first = value.type.tensor_type.shape.dim[0]
+        length: int | str = first.dim_value if first.HasField("dim_value") else first.dim_param
+        if length != (frames or "T"):
+            raise ExportError(f"{value.name} of the exported graph has length {length!r}; expected {frames or 'T'!r}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own internals: deprecated helpers, absent torchvision."""
+    logger = logging.getLogger("torch.onnx._internal.exporter")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

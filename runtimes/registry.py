@@ -1,0 +1,32 @@
+"""The backends there are, and the order in which `auto` takes them: both are data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from uva_edge.errors import OptionError
+
+from .backend import Backend
+from .onnxruntime import OnnxRuntimeBackend
+from .openvino import OpenVinoBackend
+from .torch import TorchBackend
+
+BACKENDS: Final[dict[str, Backend]] = {
+    backend.name: backend for backend in (OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
+}
+
+PRIORITY: Final[dict[str, tuple[str, ...]]] = {
+    # By processor class, best first, as measured at one thread and T = 1 (docs/performance.md). torch is the
+    # reference: it comes last everywhere.
+    "avx512": ("openvino", "onnxruntime", "torch"),
+    "avx2": ("onnxruntime", "openvino", "torch"),
+    "neon": ("onnxruntime", "openvino", "torch"),
+    "generic": ("onnxruntime", "openvino", "torch"),
+}
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name; raises OptionError with the names there are."""
+    if name not in BACKENDS:
+        raise OptionError(f"backend must be auto, fastest, {', '.join(BACKENDS)}; got {name!r}")
+    return BACKENDS[name]

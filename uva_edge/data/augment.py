@@ -1,0 +1,123 @@
+"""Views of a frame, of its past and of its ground truth that fit each other: crop, flip, light, ego-motion.
+
+A view is what a virtual camera of 4R x 4R pixels would see; `network_input` then makes the input from it as it
+does from a real camera, so that training has no preprocessing of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from uva_edge.preprocess import network_input
+
+Affine = NDArray[np.float64]
+"""3x3, from the unit square of the view to the unit square of the frame."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges that a view is drawn from."""
+
+    crop: tuple[float, float] = (0.6, 1.05)
+    """Side of the view in sides of the frame; beyond 1 the border is filled by reflection."""
+    aspect: float = 0.15
+    """Largest change of the ratio of width to height, either way."""
+    brightness: float = 0.25
+    contrast: float = 0.2
+    pan: float = 0.03
+    """Ego-motion between two frames: shift in sides of the view,"""
+    zoom: float = 0.03
+    """relative zoom,"""
+    rotation: float = 0.03
+    """and rotation in radians."""
+    still: float = 0.25
+    """Share of the pairs without ego-motion."""
+
+
+def identity() -> Affine:
+    return np.eye(3)
+
+
+def random_view(rng: np.random.Generator, ranges: Augmentation) -> Affine:
+    """A random crop of a random aspect, flipped half of the time."""
+    side = rng.uniform(*ranges.crop)
+    ratio = np.exp(rng.uniform(-1, 1) * ranges.aspect / 2)
+    width, height = side * ratio, side / ratio
+    left, top = (_offset(rng, extent) for extent in (width, height))
+    view = np.array([[width, 0, left], [0, height, top], [0, 0, 1.0]])
+    if rng.random() < 0.5:
+        view = view @ np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])
+    return view
+
+
+def _offset(rng: np.random.Generator, extent: float) -> float:
+    slack = 1 - extent
+    return float(rng.uniform(min(0, slack), max(0, slack)))
+
+
+def random_motion(rng: np.random.Generator, ranges: Augmentation) -> Affine:
+    """The small camera motion that leads from the frame in hand to the one before it."""
+    if rng.random() < ranges.still:
+        return identity()
+    angle = rng.normal() * ranges.rotation / 2
+    scale = np.exp(rng.normal() * ranges.zoom / 2)
+    shift = rng.normal(size=2) * ranges.pan / 2
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    about_centre = np.array([[cosine, -sine, 0.5], [sine, cosine, 0.5], [0, 0, 1.0]])
+    return about_centre @ np.array([[1.0, 0, shift[0] - 0.5], [0, 1, shift[1] - 0.5], [0, 0, 1]])
+
+
+def random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.uint8]:
+    """A random tone curve, as a table of 256 values for `see`."""
+    gain = 1 + rng.uniform(-1, 1) * ranges.contrast
+    offset = rng.uniform(-1, 1) * ranges.brightness * 128
+    values = (np.arange(256) - 128) * gain + 128 + offset
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def see(
+    frame: NDArray[np.uint8], view: Affine, resolution: int, light: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """The network's input, uint8 [R, R, 3] RGB, of a BGR frame through a view."""
+    side = 4 * resolution
+    matrix = _pixels(view, (side, side), (frame.shape[1], frame.shape[0]))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(frame, matrix[:2], (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    inputs = network_input(np.asarray(seen, np.uint8), resolution)
+    return inputs if light is None else light[inputs]
+
+
+def see_density(density: NDArray[np.float32], view: Affine, resolution: int) -> NDArray[np.float32]:
+    """A density [h, w] through a view: float32 [R, R] that sums to 1 (all zero if nothing of it is in view)."""
+    # Area sampling at twice the resolution: a plain bilinear sample would skip narrow peaks.
+    side = 2 * resolution
+    matrix = _pixels(view, (side, side), (density.shape[1], density.shape[0]))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(density, matrix[:2], (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    mass = np.asarray(seen, np.float32).reshape(resolution, 2, resolution, 2).mean(axis=(1, 3))
+    total = mass.sum(dtype=np.float64)
+    return (mass / total).astype(np.float32) if total > 0 else np.zeros_like(mass)
+
+
+def see_points(points: NDArray[np.float32], view: Affine, resolution: int) -> NDArray[np.float32]:
+    """How many of the points [N, 2] (x, y in 0..1) each cell of the view holds: float32 [R, R]."""
+    inverse = np.linalg.inv(view)
+    seen = points @ inverse[:2, :2].T + inverse[:2, 2]
+    inside = ((seen >= 0) & (seen < 1)).all(axis=1)
+    cells = (seen[inside] * resolution).astype(np.intp)
+    counts = np.zeros((resolution, resolution), np.float32)
+    np.add.at(counts, (cells[:, 1], cells[:, 0]), 1)
+    return counts
+
+
+def _pixels(view: Affine, view_size: tuple[int, int], frame_size: tuple[int, int]) -> Affine:
+    """The view between pixel centres: (x + 0.5) / width is the place in the unit square."""
+    to_unit = np.array(
+        [[1 / view_size[0], 0, 0.5 / view_size[0]], [0, 1 / view_size[1], 0.5 / view_size[1]], [0, 0, 1]]
+    )
+    to_pixels = np.array([[frame_size[0], 0, -0.5], [0, frame_size[1], -0.5], [0, 0, 1.0]])
+    return np.asarray(to_pixels @ view @ to_unit, np.float64)
