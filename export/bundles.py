@@ -50,14 +50,16 @@ def export_bundle(
     """
     network, lineage = load_checkpoint(checkpoint)
     sources = [
-        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"onnx/clip.onnx": to_onnx(network)}, _ONNX, {}),
-        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"onnx/t1.onnx": to_onnx(network, frames=1)}, _ONNX, {}),
+        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": to_onnx(network)}, _ONNX, {}),
+        ArtifactSource(
+            "onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": to_onnx(network, frames=1)}, _ONNX, {}
+        ),
         ArtifactSource(
             "torch-fp32",
             "torch",
             "fp32",
             None,
-            {"torch/network.safetensors": checkpoint_bytes(network, {})},
+            {"network.safetensors": checkpoint_bytes(network, {})},
             {},
             {},
         ),
@@ -84,7 +86,9 @@ _ONNX = {"opset": str(OPSET)}
 def _gate(sources: Sequence[ArtifactSource], outcomes: Sequence[Outcome]) -> None:
     failures = [f"  {outcome.case}: {outcome.message}" for outcome in outcomes if outcome.status == "FAIL"]
     if failures:
-        raise ParityError("nothing was written, since these don't compute what the checkpoint does:\n" + "\n".join(failures))
+        raise ParityError(
+            "nothing was written, since these don't compute what the checkpoint does:\n" + "\n".join(failures)
+        )
     for source in sources:
         if not passed(outcome for outcome in outcomes if outcome.case.artifact == source.name):
             raise ParityError(

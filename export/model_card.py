@@ -64,7 +64,9 @@ def model_card(
 
 def _score_rows(accuracy: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
     return [
-        (data, metric, f"{value:.3f}") for data, metrics in accuracy.items() for metric, value in metrics.items()
+        (data, metric, f"{value:.3f}")
+        for data, metrics in accuracy.items()
+        for metric, value in metrics.items()
     ]
 
 

@@ -22,9 +22,9 @@ INPUTS: Final = ("frames", "state_in")
 OUTPUTS: Final = ("maps", "state_out")
 
 OPERATORS: Final = frozenset(
-    "Add Cast Clip Concat Conv ConvTranspose Exp Mul ReduceMax ReduceMean Relu Sigmoid Slice Squeeze Sub "
-    "Transpose".split()
-)
+    ("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Exp", "Mul", "ReduceMax", "ReduceMean", "Relu",
+     "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose")
+)  # fmt: skip
 """What the graph may hold: operators that every engine and converter takes."""
 
 
@@ -54,7 +54,9 @@ def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps failures in many kinds of its own
-        raise ExportError(f"torch.onnx.export failed at R = {config.resolution}, T = {frames or 'any'}: {error}") from error
+        raise ExportError(
+            f"torch.onnx.export failed at R = {config.resolution}, T = {frames or 'any'}: {error}"
+        ) from error
     if program is None:
         raise ExportError("torch.onnx.export gave no program")
     model = _plain(program.model_proto)
@@ -103,7 +105,9 @@ def _check(model: onnx.ModelProto, frames: int | None) -> None:
         first = value.type.tensor_type.shape.dim[0]
         length: int | str = first.dim_value if first.HasField("dim_value") else first.dim_param
         if length != (frames or "T"):
-            raise ExportError(f"{value.name} of the exported graph has length {length!r}; expected {frames or 'T'!r}")
+            raise ExportError(
+                f"{value.name} of the exported graph has length {length!r}; expected {frames or 'T'!r}"
+            )
 
 
 @contextmanager

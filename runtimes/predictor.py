@@ -122,9 +122,9 @@ class SaliencyPredictor:
     def close(self) -> None:
         """Free the engine; whatever is used afterwards raises ClosedError. May be called twice."""
         with self._lock:
-            sessions = (self._step_session, self._clip_session)
+            sessions = {id(session): session for session in (self._step_session, self._clip_session)}
             self._step_session = self._clip_session = None
-        for session in sessions:
+        for session in sessions.values():  # one where both are the same
             if session is not None:
                 session.close()
 

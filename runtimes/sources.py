@@ -61,14 +61,18 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class Picture:
+    """What a reader gives: uint8 [H, W, 3] BGR, the time that its container or driver says, its name or ""."""
+
     image: NDArray[np.uint8]
-    seconds: float | None  # what the container or driver says
+    seconds: float | None
     name: str
 
 
-class _Reader(Protocol):
-    def read(self) -> _Picture | None:
+class Reader(Protocol):
+    """Where a `Source` takes its pictures from, one after the other."""
+
+    def read(self) -> Picture | None:
         """The next picture, or None at the end."""
 
     def problem(self, frames: int, seconds: float) -> str | None:
@@ -99,7 +103,7 @@ class Source:
 
     def __init__(
         self,
-        reader: _Reader,
+        reader: Reader,
         kind: Kind,
         name: str,
         *,
@@ -128,7 +132,7 @@ class Source:
         except BaseException:
             reader.close()
             raise
-        self._first: _Picture | None = first
+        self._first: Picture | None = first
         self.size: tuple[int, int] = (first.image.shape[1], first.image.shape[0])
 
     @property
@@ -323,9 +327,9 @@ class _Video:
         self._capture, self._frame_count = capture, frame_count
         self._path, self._demuxer, self._live = path, demuxer, live
 
-    def read(self) -> _Picture | None:
+    def read(self) -> Picture | None:
         found = self._capture.read()
-        return None if found is None else _Picture(*found, self._capture.name)
+        return None if found is None else Picture(*found, self._capture.name)
 
     def problem(self, frames: int, seconds: float) -> str | None:
         """Truncated or damaged? Two rules, for frame counts of containers are often wrong.
@@ -360,7 +364,7 @@ class _Camera:
         self._start: float | None = None
         self._driver_clock = False
 
-    def read(self) -> _Picture | None:
+    def read(self) -> Picture | None:
         found = self._capture.read()
         if found is None:
             return None
@@ -371,7 +375,7 @@ class _Camera:
             stamp = time.monotonic()
         if self._start is None:
             self._start = stamp
-        return _Picture(image, stamp - self._start, self._capture.name)
+        return Picture(image, stamp - self._start, self._capture.name)
 
     def problem(self, frames: int, seconds: float) -> str | None:
         return f"{self._capture.name} stopped after {frames} frames: unplugged, or taken by another program?"
@@ -386,9 +390,9 @@ class _Images:
     def __init__(self, files: list[Path]) -> None:
         self._files = iter(files)
 
-    def read(self) -> _Picture | None:
+    def read(self) -> Picture | None:
         path = next(self._files, None)
-        return None if path is None else _Picture(_read_image(path), None, path.name)
+        return None if path is None else Picture(_read_image(path), None, path.name)
 
     def problem(self, frames: int, seconds: float) -> str | None:
         return None

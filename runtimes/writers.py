@@ -173,6 +173,26 @@ class OverlayVideo:
             raise _refused(self.path, error) from None
 
 
+class OverlayImage:
+    """A PNG of the first frame with its map over it as heat; for a source of one image."""
+
+    def __init__(self, path: str | os.PathLike[str], *, alpha: float = 0.5, peaks: int = 0) -> None:
+        self.path = Path(os.path.realpath(path))
+        self._alpha, self._peaks = alpha, peaks
+        self._written: Path | None = None
+
+    def add(self, frame: Frame, saliency: Saliency) -> None:
+        if self._written is None:
+            overlay = saliency.overlay(frame.image, alpha=self._alpha, peaks=self._peaks)
+            self._written = write_png(self.path, overlay)
+
+    def close(self) -> Path | None:
+        return self._written
+
+    def discard(self) -> None:
+        """What is written is complete, and stays."""
+
+
 class MapImages:
     """A directory with one PNG per frame, `000000.png` after its index: uint8, the map x 255, rounded.
 

@@ -113,7 +113,9 @@ STRIDES: dict[str, Callable[[U8], U8]] = {
     "flipped": lambda a: a[::-1, ::-1],
     "every second column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
     "fortran": np.asfortranarray,
-    "cropped from a larger frame": lambda a: np.pad(a, ((2, 3), (1, 4), *[(0, 0)] * (a.ndim - 2)))[2:-3, 1:-4],
+    "cropped from a larger frame": lambda a: np.pad(a, ((2, 3), (1, 4), *[(0, 0)] * (a.ndim - 2)))[
+        2:-3, 1:-4
+    ],
     "transposed twice": lambda a: np.ascontiguousarray(a.swapaxes(0, 1)).swapaxes(0, 1),
     "row broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
 }

@@ -1,7 +1,7 @@
 """What this machine offers: processor features, cores the process may use, GPUs, engines.
 
-Absent and broken are told apart: a package that is not installed is `missing`, one that is installed and can't
-be imported is `broken`, with its own words. Nothing here installs, downloads or writes anything.
+Absent and broken are told apart: a package that is not installed is `missing`, one that is installed and
+can't be imported is `broken`, with its own words. Nothing here installs, downloads or writes anything.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
 Status: TypeAlias = Literal["ok", "missing", "broken"]
@@ -55,11 +55,19 @@ class Availability:
 
 @dataclass(frozen=True)
 class Package:
-    """An optional Python package: what is imported, and the pip line that brings it."""
+    """An optional Python package: what is imported, and the pip line that brings it.
+
+    Attributes:
+        module: the name in an import statement.
+        distributions: the names that pip may know it by; the first one found gives the version.
+        extra: the extra of uva-edge that brings it; None for what every installation has.
+        needs: other modules that the same extra brings, and that the backend can't do without.
+    """
 
     module: str
     distributions: tuple[str, ...]
     extra: str | None
+    needs: tuple[str, ...] = ()
 
     @property
     def fix(self) -> str:
@@ -70,7 +78,7 @@ class Package:
 ENGINES: Final[dict[str, Package]] = {
     "onnxruntime": Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), None),
     "openvino": Package("openvino", ("openvino",), "openvino"),
-    "torch": Package("torch", ("torch",), "torch"),
+    "torch": Package("torch", ("torch",), "torch", needs=("safetensors",)),
     "tensorrt": Package("tensorrt", ("tensorrt",), "tensorrt"),
     "tensorrt_rtx": Package("tensorrt_rtx_bindings", ("tensorrt-rtx-cu13-bindings",), "tensorrt-rtx"),
 }
@@ -78,6 +86,8 @@ ENGINES: Final[dict[str, Package]] = {
 
 @dataclass(frozen=True)
 class Cpu:
+    """The processor, and how much of it this process may use."""
+
     model: str
     architecture: str
     features: tuple[str, ...]
@@ -123,16 +133,16 @@ def probe(engines: Sequence[str] = tuple(ENGINES)) -> Environment:
 
 @lru_cache(maxsize=1)
 def probe_cpu() -> Cpu:
-    """The processor, from /proc/cpuinfo where there is one."""
-    text = _read("/proc/cpuinfo")
-    fields = {}
-    for line in text.splitlines():
+    """The processor, from /proc/cpuinfo where there is one; looked at once."""
+    fields: dict[str, str] = {}
+    for line in _read("/proc/cpuinfo").splitlines():
         name, separator, value = line.partition(":")
         if separator:
             fields.setdefault(name.strip().lower(), value.strip())
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     return Cpu(
-        model=fields.get("model name") or platform.processor() or platform.machine(),
+        # ARM kernels give no model name; the device tree has the board's.
+        model=fields.get("model name") or _board() or platform.machine(),
         architecture=platform.machine(),
         features=tuple(name for name in CPU_FEATURES if name in flags),
         cores=usable_cores(),
@@ -140,38 +150,58 @@ def probe_cpu() -> Cpu:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: what its affinity allows, bounded by the container's CPU quota."""
+    """Cores that this process may use: what its affinity allows, bounded by the CPU quota of its control group
+    (a container's, or a service's), at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
 def installed(name: str) -> Availability:
-    """Whether an engine's package is there, without importing it: `missing`, or `ok` with its version."""
+    """Whether an engine's package is there, without importing it: `ok` with its version, `missing`, or `broken`
+    when pip has it on its list and its files are gone."""
     package = ENGINES[name]
-    try:
-        found = importlib.util.find_spec(package.module) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
+    version = _version(package)
+    if not _importable(package.module):
+        # Two distributions of one package share its files: to uninstall one takes them from the other.
+        if version is not None:
+            return _broken(package, version, f"{package.module} {version} is installed but its files are gone")
         return Availability("missing", reason=f"{package.module} is not installed", fix=package.fix)
-    return Availability("ok", version=_version(package))
+    for module in package.needs:
+        if not _importable(module):
+            reason = f"{module} is not installed, which {package.module} needs here"
+            return Availability("missing", reason=reason, fix=package.fix)
+    return Availability("ok", version=version)
 
 
 def probe_engine(name: str) -> Availability:
-    """Whether an engine can be imported."""
+    """Whether an engine can be imported; as `installed`, and `broken` with the words of a failing import."""
     package = ENGINES[name]
     availability = installed(name)
     if not availability.ok:
         return availability
-    try:
-        importlib.import_module(package.module)
-    except Exception as error:  # whatever an installed package raises on import is its way of being broken
-        reason = f"{package.module} is installed but can't be imported: {type(error).__name__}: {error}"
-        distributions = " ".join(package.distributions)
-        fix = f"pip uninstall {distributions}; {package.fix}"
-        return Availability("broken", version=availability.version, reason=reason, fix=fix)
+    for module in (package.module, *package.needs):
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever an installed package raises on import is its way of being broken
+            reason = f"{module} is installed but can't be imported: {type(error).__name__}: {error}"
+            return _broken(package, availability.version, reason)
     return availability
+
+
+def _broken(package: Package, version: str | None, reason: str) -> Availability:
+    fix = f"pip uninstall {' '.join(package.distributions)}; {package.fix}"
+    return Availability("broken", version=version, reason=reason, fix=fix)
+
+
+def _importable(module: str) -> bool:
+    """Whether there is a package of that name. A folder without code has no origin: any directory that happens
+    to be called openvino would count."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
 
 
 def _version(package: Package) -> str | None:
@@ -185,14 +215,40 @@ def _version(package: Package) -> str | None:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs that the control group grants, or None for no limit."""
-    v2 = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(v2) == 2 and v2[0].isdigit() and v2[1].isdigit():
-        return int(v2[0]) / int(v2[1])
-    quota, period = (_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        return int(quota) / int(period)
-    return None
+    """CPUs that the control groups of this process grant, the least of them; None for no limit."""
+    granted = [
+        int(quota) / int(period)
+        for quota, period in _cgroup_limits()
+        if quota.isdecimal() and period.isdecimal() and int(period) > 0
+    ]
+    return min(granted, default=None)
+
+
+def _cgroup_limits() -> Iterator[tuple[str, str]]:
+    """Quota and period, as the kernel writes them, of this process's control group and all above it.
+
+    A container sees its own group as the root, a service (CPUQuota= in its unit) is in a group further down.
+    """
+    groups = {"v2": "/", "v1": "/"}
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            groups["v2"] = path
+        elif "cpu" in controllers.split(","):
+            groups["v1"] = path
+    for group in _with_parents(groups["v2"]):
+        quota, _, period = _read(f"/sys/fs/cgroup{group}/cpu.max").strip().partition(" ")
+        yield quota, period
+    for group in _with_parents(groups["v1"]):
+        files = (f"/sys/fs/cgroup/cpu{group}/cpu.cfs_{name}_us" for name in ("quota", "period"))
+        quota, period = (_read(file).strip() for file in files)
+        yield quota, period
+
+
+def _with_parents(group: str) -> list[str]:
+    path = PurePosixPath("/", group)
+    return [str(directory).rstrip("/") for directory in (path, *path.parents)]
 
 
 def _gpus() -> tuple[str, ...]:
@@ -201,9 +257,14 @@ def _gpus() -> tuple[str, ...]:
         for line in _read(str(information)).splitlines():
             if line.startswith("Model:"):
                 names.append(line.partition(":")[2].strip())
-    if not names and (model := _read("/proc/device-tree/model")).startswith("NVIDIA"):
-        names.append(model.rstrip("\0 \n"))
+    if not names and _board().startswith("NVIDIA"):
+        names.append(_board())
     return tuple(names)
+
+
+def _board() -> str:
+    """The model of a board that has a device tree, such as a Raspberry Pi or a Jetson."""
+    return _read("/proc/device-tree/model").rstrip("\0 \n")
 
 
 def _gpu_driver() -> str | None:

@@ -98,7 +98,9 @@ def test_damaged(case: str, root: Path, zip_of: Form) -> None:
 def test_members_that_mean_nothing(root: Path, zip_of: Form) -> None:
     path = zip_of(root)
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("", b"no name")
+        unnamed = zipfile.ZipInfo("x")
+        unnamed.filename = ""
+        archive.writestr(unnamed, b"x")
         archive.writestr("folder/", b"")
     Bundle.open(path).verify()
 

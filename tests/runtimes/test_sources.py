@@ -261,7 +261,7 @@ def test_times_never_decrease_when_the_container_has_none(videos: dict[str, Path
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.none(), min_size=1, max_size=30))
 def test_time_is_finite_and_never_decreases_whatever_the_stamps(stamps: list[float | None]) -> None:
-    pictures = iter([sources._Picture(np.ones((2, 2, 3), np.uint8), stamp, "x") for stamp in stamps])
+    pictures = iter([sources.Picture(np.ones((2, 2, 3), np.uint8), stamp, "x") for stamp in stamps])
 
     class Reader:
         def read(self) -> Any:

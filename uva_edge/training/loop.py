@@ -27,13 +27,13 @@ from uva_edge.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; `scores` of the averaged weights on the validation stills when just measured."""
+    """Where a run stands; `scores` are those of the averaged weights on the validation stills."""
 
     step: int
     steps: int
     loss: float
     steps_per_second: float
-    scores: dict[str, float] | None
+    scores: dict[str, float]
 
 
 def train(
@@ -109,7 +109,7 @@ def _loss(forward: Callable[..., torch.Tensor], batch: Batch, recipe: Recipe) ->
 
 
 def _log(path: Path, progress: Progress) -> None:
-    row = {"step": progress.step, "loss": progress.loss, **(progress.scores or {})}
+    row = {"step": progress.step, "loss": progress.loss, **progress.scores}
     new = progress.step <= 0 or not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, row)

@@ -1,0 +1,51 @@
+"""Fixtures that several rooms share: a real bundle of an untrained network, and the synthetic scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from uva_edge.bundle import Bundle
+from uva_edge.data.synthetic import AerialScene
+
+
+@pytest.fixture(scope="session")
+def scene() -> AerialScene:
+    """A flight at 320x180; building one takes a second or two, so everybody shares it."""
+    return AerialScene(seed=3, size=(320, 180))
+
+
+@pytest.fixture(scope="session")
+def flight(scene: AerialScene) -> NDArray[np.uint8]:
+    """Twelve consecutive BGR frames, [12, 180, 320, 3]."""
+    return np.stack([frame.image for frame in scene.frames(12, start=40)])
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint at R = 32 of random weights and random batch statistics, so that no layer is an identity."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from uva_edge.models.checkpoint import save_checkpoint
+    from uva_edge.models.uva_net import UvaNet, UvaNetConfig
+
+    torch.manual_seed(5)
+    network = UvaNet(UvaNetConfig(resolution=32))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.3, 1.5)
+    path = tmp_path_factory.mktemp("untrained") / "checkpoint.safetensors"
+    save_checkpoint(path, network, {"recipe": {"name": "none"}, "data": [], "teacher": ""})
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of `untrained`, exported with all its gates."""
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    from uva_edge.export.bundles import export_bundle
+
+    return export_bundle(untrained, tmp_path_factory.mktemp("bundles") / "small-32", name="small-32")
