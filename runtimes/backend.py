@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.environment import Availability
+from uva_edge.environment import Availability, usable_cores
+from uva_edge.errors import ClosedError, OptionError
 from uva_edge.manifest import Artifact
 
 Frames = NDArray[np.uint8]
@@ -20,18 +21,37 @@ State = NDArray[Any]
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What is asked of an engine."""
+    """What is asked of an engine.
+
+    Raises:
+        OptionError: `threads` is not from 1 to the cores that this process may use.
+    """
 
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        threads, cores = self.threads, usable_cores()
+        if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= cores:
+            raise OptionError(
+                f"threads must be from 1 to {cores}, the cores that this process may use; got {threads!r}"
+            )
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What an engine really does, read back from it; never what it was asked."""
+    """What an engine really does, read back from it where it tells.
+
+    Attributes:
+        engine: its name and version.
+        artifact: the name of the bundle's artifact that is loaded.
+        device: in the engine's own words.
+        precision: fp32, fp16, bf16 or int8, what it computes in.
+        threads: threads of the engine's pool, the calling one included.
+        details: whatever else the engine tells.
+    """
 
     backend: str
     engine: str
-    """Name and version."""
     artifact: str
     device: str
     precision: str
@@ -52,11 +72,17 @@ class Session(Protocol):
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
         """One clip step: uint8 [T, R, R, 3] and a state to maps float32 [T, R, R] and the next state.
 
-        The arrays returned are the caller's. Raises SessionError when the engine fails.
+        The arrays that come in are only read, those that are returned are the caller's.
+
+        Raises:
+            SessionError: the engine failed, or takes no frames or state of these shapes.
+            ClosedError: the session was closed.
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the engine's memory; a run that is under way ends first. May be called twice."""
+        ...
 
 
 class Backend(Protocol):
@@ -77,3 +103,8 @@ class Backend(Protocol):
     def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> Session:
         """Raises BundleError for damaged files and SessionError when the engine refuses the artifact."""
         ...
+
+
+def closed(info: SessionInfo) -> ClosedError:
+    """The error of a session that was used after close()."""
+    return ClosedError(f"the {info.backend} session of {info.artifact} was closed; make a new predictor")

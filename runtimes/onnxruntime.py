@@ -10,7 +10,7 @@ from uva_edge.environment import Availability
 from uva_edge.errors import SessionError
 from uva_edge.manifest import Artifact
 
-from .backend import Frames, Maps, SessionInfo, SessionOptions, State
+from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 
 _PROVIDER: Final = "CPUExecutionProvider"
 
@@ -32,6 +32,8 @@ class OnnxRuntimeBackend:
 
 
 class OnnxRuntimeSession:
+    """An ONNX model in one inference session, which ONNX Runtime lets any number of threads run."""
+
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
         import onnxruntime
 
@@ -44,6 +46,7 @@ class OnnxRuntimeSession:
         session_options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         session_options.log_severity_level = 3
         model = bundle.read(artifact.files[0])
+        self._session: Any = None
         try:
             self._session = onnxruntime.InferenceSession(model, session_options, providers=[_PROVIDER])
         except Exception as error:  # ONNX Runtime raises plain exceptions of its own for every refusal
@@ -62,9 +65,12 @@ class OnnxRuntimeSession:
         )
 
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
+        session = self._session
+        if session is None:
+            raise closed(self.info)
         feed: dict[str, Any] = dict(zip(self._inputs, (frames, state), strict=True))
         try:
-            maps, state_out = self._session.run(self._outputs, feed)
+            maps, state_out = session.run(self._outputs, feed)
         except Exception as error:  # as above
             raise SessionError(f"onnxruntime failed on {self.info.artifact}: {error}") from error
         return maps, state_out

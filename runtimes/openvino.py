@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from uva_edge.environment import Availability
 from uva_edge.errors import SessionError
 from uva_edge.manifest import Artifact
 
-from .backend import Frames, Maps, SessionInfo, SessionOptions, State
+from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 
-# Without the hint OpenVINO computes in bf16 where the processor has it, and the error grows through the state.
-_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
-_PRECISIONS = {"float": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16"}
+# Without the hint OpenVINO computes in bf16 where the processor has it, and its error grows through the state.
+_HINTS: Final = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+_PRECISIONS: Final = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
 class OpenVinoBackend:
@@ -37,6 +37,8 @@ class OpenVinoBackend:
 
 
 class OpenVinoSession:
+    """A compiled model, with one request for each thread that runs at the same time."""
+
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
         import openvino
 
@@ -49,6 +51,7 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,
         }
         core = openvino.Core()
+        self._compiled: Any = None
         try:
             model = core.read_model(data[0], data[1] if len(data) > 1 else b"")
             self._compiled = core.compile_model(model, "CPU", config)
@@ -57,19 +60,16 @@ class OpenVinoSession:
         contract = bundle.manifest.contract
         self._inputs = (contract.frames.name, contract.state_in.name)
         self._outputs = (contract.maps.name, contract.state_out.name)
-        # A request holds the buffers of one run; each thread that runs at the same time needs its own.
-        self._requests: queue.LifoQueue[Any] = queue.LifoQueue()
-        precision = self._property("INFERENCE_PRECISION_HINT")
+        self._requests: queue.LifoQueue[Any] = queue.LifoQueue()  # a request holds the buffers of one run
+        floats = self._property("INFERENCE_PRECISION_HINT")
         self.info = SessionInfo(
             backend=OpenVinoBackend.name,
             engine=f"openvino {environment.installed('openvino').version}",
             artifact=artifact.name,
             device=self._property("EXECUTION_DEVICES"),
-            precision=artifact.precision
-            if artifact.precision == "int8"
-            else _PRECISIONS.get(precision, precision),
+            precision="int8" if artifact.precision == "int8" else _PRECISIONS.get(floats, floats),
             threads=int(self._property("INFERENCE_NUM_THREADS")),
-            details={"float_precision": precision, "streams": self._property("NUM_STREAMS")},
+            details={"float_precision": floats, "streams": self._property("NUM_STREAMS")},
         )
 
     def _property(self, name: str) -> str:
@@ -79,18 +79,21 @@ class OpenVinoSession:
         return str(value.get_type_name() if hasattr(value, "get_type_name") else value)
 
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
+        compiled, requests = self._compiled, self._requests
+        if compiled is None:
+            raise closed(self.info)
         try:
-            request = self._requests.get_nowait()
+            request = requests.get_nowait()
         except queue.Empty:
-            request = self._compiled.create_infer_request()
+            request = compiled.create_infer_request()
         try:
             request.infer(dict(zip(self._inputs, (frames, state), strict=True)), share_inputs=True)
             maps, state_out = (np.array(request.get_tensor(name).data) for name in self._outputs)
         except Exception as error:  # as above
             raise SessionError(f"openvino failed on {self.info.artifact}: {error}") from error
-        self._requests.put(request)
+        requests.put(request)
         return maps, state_out
 
     def close(self) -> None:
-        self._requests = queue.LifoQueue()
         self._compiled = None
+        self._requests = queue.LifoQueue()

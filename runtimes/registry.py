@@ -27,6 +27,7 @@ PRIORITY: Final[dict[str, tuple[str, ...]]] = {
 
 def backend(name: str) -> Backend:
     """The backend of that name; raises OptionError with the names there are."""
-    if name not in BACKENDS:
-        raise OptionError(f"backend must be auto, fastest, {', '.join(BACKENDS)}; got {name!r}")
-    return BACKENDS[name]
+    found = BACKENDS.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise OptionError(f"backend must be one of auto, fastest, {', '.join(BACKENDS)}; got {name!r}")
+    return found

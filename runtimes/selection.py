@@ -6,19 +6,24 @@ first that the machine can run; `fastest` measures all of them (see `uva_edge.ru
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
 
 from uva_edge.bundle import Bundle
-from uva_edge.environment import Availability, probe_cpu
+from uva_edge.environment import probe_cpu
 from uva_edge.errors import BackendUnavailableError, NoBackendError, OptionError
 from uva_edge.manifest import Artifact
 
 from .backend import Backend
 from .registry import BACKENDS, PRIORITY, backend
 
+Verdict: TypeAlias = Literal["chosen", "possible", "rejected"]
+
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 _AUTO_PRECISION: Final = "fp32"
+_NOTHING_REFUSED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,13 @@ class Plan:
     step: Artifact
     clip: Artifact
 
-    @property
-    def title(self) -> str:
-        return f"{self.backend.name} ({self.step.name})"
-
 
 @dataclass(frozen=True)
 class Decision:
-    """One line of an explanation."""
+    """One line of an explanation: what became of a backend, why, and how to mend it where it was rejected."""
 
     backend: str
-    verdict: str
-    """``chosen``, ``possible``, ``rejected``."""
+    verdict: Verdict
     reason: str
     fix: str = ""
 
@@ -57,38 +57,51 @@ class Selection:
     decisions: tuple[Decision, ...]
 
 
-def select(bundle: Bundle, name: str = "auto", precision: str = "auto") -> Selection:
+def select(
+    bundle: Bundle,
+    name: str = "auto",
+    precision: str = "auto",
+    *,
+    refused: Mapping[str, str] = _NOTHING_REFUSED,
+) -> Selection:
     """Choose a backend for a bundle: one by name, or the best that this machine can run for ``auto``.
+
+    Args:
+        refused: backend -> reason, of those that ``auto`` passes over: their engines refused the artifact.
 
     Raises:
         OptionError: an unknown backend or precision.
         BackendUnavailableError: the named backend can't run the bundle here; the message says how to mend it.
         NoBackendError: for ``auto``, when no backend is left; the message holds every reason.
     """
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     if name != "auto":
         return _select_named(bundle, backend(name), precision)
-    order = ranking()
+    order, processor = ranking(), probe_cpu().processor_class
     decisions: list[Decision] = []
     chosen: Plan | None = None
     for rank, candidate in enumerate(order, start=1):
+        if candidate in refused:
+            decisions.append(Decision(candidate, "rejected", refused[candidate]))
+            continue
         plan = plan_for(bundle, BACKENDS[candidate], precision, imports=chosen is None)
         if isinstance(plan, Decision):
             decisions.append(plan)
         elif chosen is None:
             chosen = plan
-            reason = f"rank {rank} of {len(order)} on {probe_cpu().processor_class}, runs {plan.step.name}"
+            reason = f"rank {rank} of {len(order)} on {processor}, runs {plan.step.name}"
             decisions.append(Decision(candidate, "chosen", reason))
         else:
-            reason = f"rank {rank}, after {chosen.backend.name} on {probe_cpu().processor_class}"
+            reason = f"rank {rank} of {len(order)} on {processor}, after {chosen.backend.name}"
             decisions.append(Decision(candidate, "possible", reason))
     if chosen is None:
-        raise NoBackendError(
-            f"no backend can run bundle {bundle.name} at precision {precision} here:\n"
-            + "\n".join(f"  {decision}" for decision in decisions)
-        )
+        raise nothing_left(bundle, precision, decisions)
     return Selection(chosen, tuple(decisions))
+
+
+def nothing_left(bundle: Bundle, precision: str, decisions: Iterable[Decision]) -> NoBackendError:
+    """The error with every reason."""
+    reasons = "\n".join(f"  {decision}" for decision in decisions)
+    return NoBackendError(f"no backend can run bundle {bundle.name} at precision {precision} here:\n{reasons}")
 
 
 def ranking() -> tuple[str, ...]:
@@ -97,10 +110,16 @@ def ranking() -> tuple[str, ...]:
 
 
 def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: bool = True) -> Plan | Decision:
-    """How a backend would run the bundle, or why not; without `imports` a broken package goes unnoticed."""
+    """How a backend would run the bundle, or why not; without `imports` a broken package goes unnoticed.
+
+    Raises:
+        OptionError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     availability = candidate.probe() if imports else candidate.installed()
     if not availability.ok:
-        return _unavailable(candidate, availability)
+        return Decision(candidate.name, "rejected", availability.reason, availability.fix)
     wanted = _AUTO_PRECISION if precision == "auto" else precision
     for format_ in candidate.formats:
         of_format = [artifact for artifact in bundle.manifest.artifacts if artifact.format == format_]
@@ -115,15 +134,11 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
 def _select_named(bundle: Bundle, candidate: Backend, precision: str) -> Selection:
     plan = plan_for(bundle, candidate, precision)
     if isinstance(plan, Decision):
-        fix = f" To mend it: {plan.fix}" if plan.fix else ""
+        fix = f". To mend it: {plan.fix}" if plan.fix else ""
         raise BackendUnavailableError(
-            f"backend {candidate.name!r} was asked for and can't run bundle {bundle.name}: {plan.reason}.{fix}"
+            f"backend {candidate.name!r} was asked for and can't run bundle {bundle.name}: {plan.reason}{fix}"
         )
     return Selection(plan, (Decision(candidate.name, "chosen", "asked for by name"),))
-
-
-def _unavailable(candidate: Backend, availability: Availability) -> Decision:
-    return Decision(candidate.name, "rejected", availability.reason, availability.fix)
 
 
 def _no_artifact(bundle: Bundle, candidate: Backend, precision: str) -> str:

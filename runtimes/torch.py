@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Final
 
 from uva_edge import environment
@@ -11,10 +14,10 @@ from uva_edge.environment import Availability
 from uva_edge.errors import DataError, SessionError
 from uva_edge.manifest import Artifact
 
-from .backend import Frames, Maps, SessionInfo, SessionOptions, State
+from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 
-# torch's thread count belongs to the process: set for a run and put back after it, one run at a time.
-_THREADS_LOCK: Final = threading.Lock()
+_ONE_RUN: Final = threading.Lock()
+"""torch's thread count and random state belong to the process: changed and put back by one thread at a time."""
 
 
 class TorchBackend:
@@ -34,6 +37,8 @@ class TorchBackend:
 
 
 class TorchSession:
+    """The network in eager mode; runs of all torch sessions of a process take turns."""
+
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
         import torch
 
@@ -41,14 +46,17 @@ class TorchSession:
         from uva_edge.models.checkpoint import load_checkpoint
         from uva_edge.models.clip_step import ClipStep, folded
 
+        data = bundle.read(artifact.files[0])
         try:
-            network, _ = load_checkpoint(bundle.read(artifact.files[0]))
+            # A new network draws its first weights from the process's random state.
+            with _ONE_RUN, torch.random.fork_rng(devices=()):
+                network, _ = load_checkpoint(data)
         except DataError as error:
             raise SessionError(f"torch can't load {artifact.name} of {bundle.name}: {error}") from error
         self._torch = torch
-        self._step = ClipStep(folded(network)).eval()
+        self._step: ClipStep | None = ClipStep(folded(network)).eval()
         self._threads = options.threads
-        with _THREADS_LOCK, _Threads(torch, options.threads):
+        with _ONE_RUN, _thread_count(torch, options.threads):
             threads = torch.get_num_threads()
         self.info = SessionInfo(
             backend=TorchBackend.name,
@@ -60,29 +68,29 @@ class TorchSession:
         )
 
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
-        torch = self._torch
+        torch, step = self._torch, self._step
+        if step is None:
+            raise closed(self.info)
         try:
-            with _THREADS_LOCK, _Threads(torch, self._threads), torch.inference_mode():
-                maps, state_out = self._step(torch.tensor(frames), torch.tensor(state))
+            with _ONE_RUN, _thread_count(torch, self._threads), torch.inference_mode():
+                maps, state_out = step(torch.tensor(frames), torch.tensor(state))
         except RuntimeError as error:
             raise SessionError(f"torch failed on {self.info.artifact}: {error}") from error
         return maps.numpy(), state_out.numpy()
 
     def close(self) -> None:
-        del self._step
+        self._step = None
 
 
-class _Threads:
+@contextmanager
+def _thread_count(torch: ModuleType, threads: int) -> Iterator[None]:
     """torch's thread count within a block."""
-
-    def __init__(self, torch, threads: int) -> None:
-        self._torch, self._threads = torch, threads
-
-    def __enter__(self) -> None:
-        self._before = self._torch.get_num_threads()
-        if self._before != self._threads:
-            self._torch.set_num_threads(self._threads)
-
-    def __exit__(self, *_: object) -> None:
-        if self._before != self._threads:
-            self._torch.set_num_threads(self._before)
+    before = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -455,7 +455,7 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Any:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     from rich.markup import escape
     from rich.table import Column, Table
 

@@ -165,7 +165,7 @@ def installed(name: str) -> Availability:
     if not _importable(package.module):
         # Two distributions of one package share its files: to uninstall one takes them from the other.
         if version is not None:
-            return _broken(package, version, f"{package.module} {version} is installed but its files are gone")
+            return _broken(package, version, f"{package.module} {version} is installed, its files are gone")
         return Availability("missing", reason=f"{package.module} is not installed", fix=package.fix)
     for module in package.needs:
         if not _importable(module):
@@ -183,7 +183,7 @@ def probe_engine(name: str) -> Availability:
     for module in (package.module, *package.needs):
         try:
             importlib.import_module(module)
-        except Exception as error:  # whatever an installed package raises on import is its way of being broken
+        except Exception as error:  # whatever it is: that is the package's way of being broken
             reason = f"{module} is installed but can't be imported: {type(error).__name__}: {error}"
             return _broken(package, availability.version, reason)
     return availability
