@@ -88,9 +88,13 @@ class Session(Protocol):
 class Backend(Protocol):
     """One engine."""
 
-    name: str
-    formats: tuple[str, ...]
-    """Artifact formats that it loads, best first."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Artifact formats that it loads, best first."""
+        ...
 
     def installed(self) -> Availability:
         """A quick look that imports nothing."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
 from uva_edge.errors import BackendError, BundleError
@@ -20,17 +21,21 @@ from uva_edge.manifest import Artifact
 from .backend import Backend, Maps, Session, SessionOptions, State
 from .registry import BACKENDS
 
-Status: TypeAlias = Literal["PASS", "FAIL", "UNSUPPORTED", "SKIPPED"]
+Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far from the float32 reference a result may be."""
+    """How far from the float32 reference a result may be.
+
+    Attributes:
+        max_abs: largest absolute error of a map, and of the state in units of the state's own peak (at least 1).
+        min_cc: smallest correlation of a map with the reference map.
+        reason: why that much.
+    """
 
     max_abs: float
-    """Largest absolute error of a map, and of the state in units of the state's own peak (at least 1)."""
     min_cc: float
-    """Smallest correlation of a map with the reference map."""
     reason: str
 
 
@@ -58,20 +63,26 @@ class Case:
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a run was from the reference, over the whole clip."""
+    """How far a run was from the reference, over the whole clip.
+
+    Attributes:
+        max_abs_map: largest absolute error of all maps.
+        max_abs_state: of the last state, in units of its own peak (at least 1).
+        min_cc: smallest correlation of a map with its reference.
+        first_frame, last_frame: largest absolute error of the first and of the last map; their difference is
+            the drift, what grew through the state.
+    """
 
     max_abs_map: float
     max_abs_state: float
     min_cc: float
     first_frame: float
-    """Largest error of the first map,"""
     last_frame: float
-    """and of the last: what grew through the state."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case."""
+    """What became of a case; `errors` is there when the engine gave numbers."""
 
     case: Case
     status: Status
@@ -86,7 +97,7 @@ class Outcome:
 def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Case, ...]:
     """The table for a bundle: every backend, every artifact that it reads, chained at several T."""
     table = []
-    for backend in backends or tuple(BACKENDS.values()):
+    for backend in tuple(BACKENDS.values()) if backends is None else backends:
         for artifact in bundle.manifest.artifacts:
             if artifact.format in backend.formats:
                 lengths = (artifact.frames,) if artifact.frames else _CLIP_LENGTHS
@@ -97,15 +108,22 @@ def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Ca
 def verify(bundle: Bundle, *, threads: int = 1, backends: Sequence[Backend] | None = None) -> list[Outcome]:
     """Check a bundle's files, then run every case.
 
-    Raises BundleError when a file of the bundle is not what its manifest says: then no number means anything.
+    Args:
+        threads: threads of each engine.
+        backends: those to check; by default all there are.
+
+    Raises:
+        BundleError: a file of the bundle is not what its manifest says: then no number means anything.
+        OptionError: `threads` is more than the process may use, or less than 1.
     """
+    options = SessionOptions(threads=threads)
     bundle.verify()
     golden = bundle.golden()
-    by_name = {backend.name: backend for backend in backends or tuple(BACKENDS.values())}
-    outcomes = []
-    for case in cases(bundle, tuple(by_name.values())):
-        outcomes.append(run_case(bundle, golden, case, by_name[case.backend], threads))
-    return outcomes
+    by_name = BACKENDS if backends is None else {backend.name: backend for backend in backends}
+    return [
+        run_case(bundle, golden, case, by_name[case.backend], options)
+        for case in cases(bundle, tuple(by_name.values()))
+    ]
 
 
 def passed(outcomes: Iterable[Outcome]) -> bool:
@@ -114,15 +132,17 @@ def passed(outcomes: Iterable[Outcome]) -> bool:
     return "FAIL" not in statuses and "PASS" in statuses
 
 
-def run_case(bundle: Bundle, golden: Golden, case: Case, backend: Backend, threads: int) -> Outcome:
-    """Run one case; an engine that fails is a FAIL, one that is not installed is SKIPPED."""
+def run_case(
+    bundle: Bundle, golden: Golden, case: Case, backend: Backend, options: SessionOptions
+) -> Outcome:
+    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED."""
     availability = backend.probe()
     if not availability.ok:
         status: Status = "SKIPPED" if availability.status == "missing" else "FAIL"
         return Outcome(case, status, f"{availability.reason}; {availability.fix}")
     artifact = bundle.artifact(case.artifact)
     try:
-        session = backend.load(bundle, artifact, SessionOptions(threads=threads))
+        session = backend.load(bundle, artifact, options)
         try:
             maps, state = run_chained(session, golden, case.length)
         finally:
@@ -134,9 +154,8 @@ def run_case(bundle: Bundle, golden: Golden, case: Case, backend: Backend, threa
 
 def run_chained(session: Session, golden: Golden, length: int | None) -> tuple[Maps, State]:
     """The golden clip in steps of `length` frames, each from the state of the one before."""
-    state = np.zeros_like(golden.state)
-    first = golden.frames[:1]
-    state = session.run(first, state)[1]
+    # As a stream does: the first frame is its own predecessor.
+    state = session.run(golden.frames[:1], np.zeros_like(golden.state))[1]
     maps = []
     step = length or len(golden.frames)
     for start in range(0, len(golden.frames), step):
@@ -146,9 +165,10 @@ def run_chained(session: Session, golden: Golden, length: int | None) -> tuple[M
 
 
 def _judge(case: Case, artifact: Artifact, golden: Golden, maps: Maps, state: State) -> Outcome:
-    if maps.shape != golden.maps.shape or state.shape != golden.state.shape:
-        shapes = f"maps {maps.shape} and state {state.shape}"
-        return Outcome(case, "FAIL", f"{shapes}; expected {golden.maps.shape} and {golden.state.shape}")
+    for name, got, expected in (("maps", maps, golden.maps), ("state", state, golden.state)):
+        if (got.dtype, got.shape) != (expected.dtype, expected.shape):
+            message = f"{name}: expected {expected.dtype} {expected.shape}, got {got.dtype} {got.shape}"
+            return Outcome(case, "FAIL", message)
     if not (np.isfinite(maps).all() and np.isfinite(state).all()):
         return Outcome(case, "FAIL", "NaN or infinity in the maps or the state")
     errors = _errors(golden, maps, state)
@@ -176,10 +196,13 @@ def _errors(golden: Golden, maps: Maps, state: State) -> Errors:
     )
 
 
-def _correlations(maps: Maps, reference: Maps) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """CC of each map with its reference; a constant map correlates with nothing."""
+def _correlations(maps: Maps, reference: Maps) -> NDArray[np.float64]:
+    """CC of each map with its reference. A constant map correlates with nothing but another constant: whether
+    they are the same one is for max_abs to say."""
     a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (maps, reference))
+    a_flat, b_flat = (values.max(axis=1) == values.min(axis=1) for values in (a, b))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    correlations: NDArray[np.float64] = (a_flat & b_flat).astype(np.float64)
     norms = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    products: np.ndarray[Any, np.dtype[np.float64]] = (a * b).sum(axis=1)
-    return np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    np.divide((a * b).sum(axis=1), norms, out=correlations, where=~(a_flat | b_flat))
+    return correlations

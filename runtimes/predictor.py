@@ -10,16 +10,15 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from uva_edge.bundle import Bundle
-from uva_edge.environment import usable_cores
-from uva_edge.errors import ClosedError, FrameError, OptionError
+from uva_edge.errors import ClosedError, FrameError, OptionError, SessionError
 from uva_edge.preprocess import Color, Frame, YuvRange, frame_size, network_input
 from uva_edge.saliency import Saliency
 
 from .backend import Frames, Session, SessionInfo, SessionOptions, State
-from .selection import Decision, select
+from .fastest import select_fastest
+from .selection import Selection, select
 
 
 class SaliencyPredictor:
@@ -28,15 +27,26 @@ class SaliencyPredictor:
     Args:
         bundle: a shipped name (``uva-64``, ``uva-32``), or the path of a bundle's directory or .zip.
         backend: ``auto``, ``fastest`` (measures on this device and remembers), or a name. A backend that is
-            asked for by name and can't run is an error, never another backend.
+            asked for by name and can't run is an error, never another backend. ``auto`` goes on to the next
+            when an engine is missing, broken, or refuses the artifact, and `explain` says so.
         precision: ``auto`` (fp32), ``fp32``, ``fp16``, ``bf16``, ``int8``.
         threads: threads of the engine, from 1 to the cores that this process may use.
 
     Frames are uint8 BGR [H, W, 3] unless `color` says otherwise (see `uva_edge.preprocess.network_input`), of
-    any size. The predictor and its streams may be used from several threads at once; `close` frees the engine.
+    any size. The predictor and its streams may be used from several threads at once; `close`, or the end of a
+    `with` block, frees the engine.
+
+    Attributes:
+        bundle: the opened bundle.
+        info: what the engine does with one frame at a time, read back from it.
+        decisions: one for each backend that was considered; `explain` gives them as text.
 
     Raises:
-        OptionError, BundleError, BackendError: with what came, what was expected, and how to mend it.
+        OptionError: an unknown backend or precision, or threads that there aren't.
+        BundleError: there is no such bundle, or it is damaged.
+        BackendUnavailableError: the backend that was asked for can't run here.
+        NoBackendError: no backend can; the message holds every reason.
+        SessionError: the engine of the backend that was asked for refuses the artifact.
     """
 
     def __init__(
@@ -47,21 +57,14 @@ class SaliencyPredictor:
         precision: str = "auto",
         threads: int = 1,
     ) -> None:
-        options = SessionOptions(threads=_checked_threads(threads))
+        self._options = SessionOptions(threads=threads)
         self.bundle = Bundle.open(bundle)
-        if backend == "fastest":
-            from .fastest import select_fastest
-
-            selection = select_fastest(self.bundle, precision, options)
-        else:
-            selection = select(self.bundle, backend, precision)
+        selection, session = _select_and_load(self.bundle, backend, precision, self._options)
         self._plan, self.decisions = selection.plan, selection.decisions
-        self._options = options
         self._lock = threading.Lock()
+        self._step_session: Session | None = session
         self._clip_session: Session | None = None
-        self._step_session: Session | None = self._plan.backend.load(self.bundle, self._plan.step, options)
-        self.info: SessionInfo = self._step_session.info
-        """What the engine does with one frame at a time, read back from it."""
+        self.info: SessionInfo = session.info
 
     @property
     def backend(self) -> str:
@@ -77,10 +80,14 @@ class SaliencyPredictor:
         """Why this backend: one line for each that was considered."""
         return "\n".join(str(decision) for decision in self.decisions)
 
-    def predict(
-        self, frame: Frame, *, color: Color = "bgr", yuv_range: YuvRange = "limited"
-    ) -> Saliency:
-        """The saliency of one image, by itself."""
+    def predict(self, frame: Frame, *, color: Color = "bgr", yuv_range: YuvRange = "limited") -> Saliency:
+        """The saliency of one image, by itself: the same as the first push of a stream.
+
+        Raises:
+            FrameError: the frame is not what its color format says.
+            OptionError: an unknown color or range.
+            SessionError, ClosedError: the engine failed, or was freed.
+        """
         session = self._session()
         pixels = self._input(frame, color, yuv_range)
         maps, _ = session.run(pixels, self._state_of(session, pixels))
@@ -89,7 +96,9 @@ class SaliencyPredictor:
     def stream(self, *, color: Color = "bgr", yuv_range: YuvRange = "limited") -> Stream:
         """A new stream: the state of one camera.
 
-        Raises OptionError for a bundle of lookahead pairs, whose maps need the frame that is still to come.
+        Raises:
+            OptionError: the bundle is of lookahead pairs, whose maps need the frame that is still to come.
+            ClosedError: the predictor was closed.
         """
         self._session()
         if self.bundle.manifest.contract.pairing == "lookahead":
@@ -110,25 +119,29 @@ class SaliencyPredictor:
         """The maps of consecutive frames, float32 [N, R, R], `batch` frames a call of the engine.
 
         Equals pushing the frames one by one into a stream. The frames may come from a generator; no more than
-        `batch` inputs are held at a time. At least one frame, or FrameError.
+        `batch` inputs are held at a time. With a bundle of lookahead pairs the last frame is its own partner.
+
+        Raises:
+            FrameError: no frames, or one that is not what its color format says.
+            OptionError: `batch` below 1, an unknown color or range.
+            SessionError, ClosedError: the engine failed, or was freed.
         """
-        if batch < 1:
-            raise OptionError(f"batch must be at least 1, got {batch}")
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise OptionError(f"batch must be an integer of at least 1, got {batch!r}")
         if self.bundle.manifest.contract.pairing == "lookahead":
             return self._predict_lookahead(frames, color, yuv_range, batch)
-        maps = list(self._clip_maps(self._inputs(frames, color, yuv_range), batch))
-        return np.concatenate(maps)
+        return np.concatenate(list(self._clip_maps(self._inputs(frames, color, yuv_range), batch)))
 
     def close(self) -> None:
         """Free the engine; whatever is used afterwards raises ClosedError. May be called twice."""
         with self._lock:
-            sessions = {id(session): session for session in (self._step_session, self._clip_session)}
+            sessions = (self._step_session, self._clip_session)
             self._step_session = self._clip_session = None
-        for session in sessions.values():  # one where both are the same
+        for session in sessions:
             if session is not None:
                 session.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SaliencyPredictor:
         return self
 
     def __exit__(
@@ -146,8 +159,8 @@ class SaliencyPredictor:
     # --- clips ------------------------------------------------------------------------------------------
 
     def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Iterator[NDArray[np.float32]]:
-        state: State | None = None
         session = self._session_for_clips()
+        state: State | None = None
         while chunk := list(islice(inputs, batch)):
             pixels = np.concatenate(chunk)
             if state is None:
@@ -177,12 +190,13 @@ class SaliencyPredictor:
 
     def _session_for_clips(self) -> Session:
         # Loaded when it is first needed: a camera never needs it.
-        step = self._session()
         with self._lock:
+            step, plan = self._session(), self._plan
             if self._clip_session is None:
-                same = self._plan.clip == self._plan.step
-                loaded = step if same else self._plan.backend.load(self.bundle, self._plan.clip, self._options)
-                self._clip_session = loaded
+                same = plan.clip == plan.step
+                self._clip_session = (
+                    step if same else plan.backend.load(self.bundle, plan.clip, self._options)
+                )
             return self._clip_session
 
     # --- one frame --------------------------------------------------------------------------------------
@@ -220,18 +234,25 @@ class Stream:
         """Frames pushed since the start or the last reset."""
 
     def push(self, frame: Frame) -> Saliency:
-        """The saliency of the next frame; a frame that raises FrameError leaves the stream as it was."""
+        """The saliency of the next frame. Whatever is raised leaves the stream as it was.
+
+        Raises:
+            FrameError: the frame is not what the stream's color format says.
+            OptionError: the stream's color or range is unknown.
+            SessionError, ClosedError: the engine failed, or the stream or its predictor was closed.
+        """
         predictor = self._predictor
         with self._lock:
             if self._closed:
                 raise ClosedError("this Stream was closed; make a new one with predictor.stream()")
             session = predictor._session()
             pixels = predictor._input(frame, self._color, self._yuv_range)
-            if self._state is None:
-                self._state = predictor._state_of(session, pixels)
-            maps, self._state = session.run(pixels, self._state)
+            state = predictor._state_of(session, pixels) if self._state is None else self._state
+            maps, state = session.run(pixels, state)
+            saliency = Saliency(maps[0], frame_size(frame, color=self._color))
+            self._state = state
             self.frames += 1
-        return Saliency(maps[0], frame_size(frame, color=self._color))
+        return saliency
 
     def reset(self) -> None:
         """Forget the past, as after a cut: the next frame is a first one."""
@@ -243,7 +264,7 @@ class Stream:
         with self._lock:
             self._closed, self._state = True, None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stream:
         return self
 
     def __exit__(
@@ -252,11 +273,20 @@ class Stream:
         self.close()
 
 
-def _checked_threads(threads: int) -> int:
-    cores = usable_cores()
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= cores:
-        raise OptionError(f"threads must be from 1 to the {cores} cores that this process may use; got {threads!r}")
-    return threads
-
-
-__all__ = ["Decision", "SaliencyPredictor", "Stream"]
+def _select_and_load(
+    bundle: Bundle, backend: str, precision: str, options: SessionOptions
+) -> tuple[Selection, Session]:
+    """The backend to use and its session for one frame; ``auto`` passes over engines that refuse the artifact."""
+    refused: dict[str, str] = {}
+    while True:
+        if backend == "fastest":
+            selection = select_fastest(bundle, precision, options)
+        else:
+            selection = select(bundle, backend, precision, refused=refused)
+        plan = selection.plan
+        try:
+            return selection, plan.backend.load(bundle, plan.step, options)
+        except SessionError as error:
+            if backend != "auto":
+                raise
+            refused[plan.backend.name] = str(error)

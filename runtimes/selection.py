@@ -101,7 +101,9 @@ def select(
 def nothing_left(bundle: Bundle, precision: str, decisions: Iterable[Decision]) -> NoBackendError:
     """The error with every reason."""
     reasons = "\n".join(f"  {decision}" for decision in decisions)
-    return NoBackendError(f"no backend can run bundle {bundle.name} at precision {precision} here:\n{reasons}")
+    return NoBackendError(
+        f"no backend can run bundle {bundle.name} at precision {precision} here:\n{reasons}"
+    )
 
 
 def ranking() -> tuple[str, ...]:
@@ -117,18 +119,28 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    wanted = _AUTO_PRECISION if precision == "auto" else precision
+    plan = _fitting_plan(bundle, candidate, wanted)
+    if plan is None:  # this first: no installation would mend it
+        return Decision(candidate.name, "rejected", _no_artifact(bundle, candidate, wanted))
     availability = candidate.probe() if imports else candidate.installed()
     if not availability.ok:
         return Decision(candidate.name, "rejected", availability.reason, availability.fix)
-    wanted = _AUTO_PRECISION if precision == "auto" else precision
+    return plan
+
+
+def _fitting_plan(bundle: Bundle, candidate: Backend, precision: str) -> Plan | None:
     for format_ in candidate.formats:
-        of_format = [artifact for artifact in bundle.manifest.artifacts if artifact.format == format_]
-        fitting = [artifact for artifact in of_format if artifact.precision == wanted]
+        fitting = [
+            artifact
+            for artifact in bundle.manifest.artifacts
+            if (artifact.format, artifact.precision) == (format_, precision)
+        ]
         any_length = next((artifact for artifact in fitting if artifact.frames is None), None)
         if any_length is not None:
             one_frame = next((artifact for artifact in fitting if artifact.frames == 1), any_length)
             return Plan(candidate, one_frame, any_length)
-    return Decision(candidate.name, "rejected", _no_artifact(bundle, candidate, wanted))
+    return None
 
 
 def _select_named(bundle: Bundle, candidate: Backend, precision: str) -> Selection:
@@ -147,4 +159,3 @@ def _no_artifact(bundle: Bundle, candidate: Backend, precision: str) -> str:
     )
     formats = " or ".join(candidate.formats)
     return f"needs an artifact of any length in format {formats} at {precision}; the bundle has {offers}"
-

@@ -27,7 +27,11 @@ def flight(scene: AerialScene) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint at R = 32 of random weights and random batch statistics, so that no layer is an identity."""
+    """A checkpoint at R = 32 of random weights and random batch statistics, so that no layer is an identity.
+
+    The weights are drawn so that signals keep their size through the layers. With torch's own start they fade,
+    and a map would hardly depend on the frame before: a backend could lose the state, and no test would see it.
+    """
     torch = pytest.importorskip("torch", reason="needs the extra 'train'")
     from uva_edge.models.checkpoint import save_checkpoint
     from uva_edge.models.uva_net import UvaNet, UvaNetConfig
@@ -35,9 +39,12 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     network = UvaNet(UvaNetConfig(resolution=32))
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.3, 1.5)
+    network.decoder[-1].weight.data.mul_(0.25)  # maps with more than one bright spot
     path = tmp_path_factory.mktemp("untrained") / "checkpoint.safetensors"
     save_checkpoint(path, network, {"recipe": {"name": "none"}, "data": [], "teacher": ""})
     return path

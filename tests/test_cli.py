@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -119,7 +120,6 @@ def test_predict_of_a_truncated_video_keeps_what_was_decoded(
         (("demo", "--size", "12"), "WIDTHxHEIGHT"),
         (("demo", "--seconds", "0"), "--seconds"),
         (("verify", "nowhere.zip"), "nowhere.zip"),
-        (("export", "absent.safetensors", "-o", "b"), "absent.safetensors"),
     ],
     ids=lambda value: "_".join(value)[:40] if isinstance(value, tuple) else None,
 )
@@ -140,6 +140,15 @@ def test_errors_are_one_message_and_exit_code_1(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.rglob("*.partial*")), "a temporary file was left"
+
+
+def test_export_of_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    result = run("export", tmp_path / "absent.safetensors", "-o", tmp_path / "bundle")
+    assert result.exit_code == 1
+    # Without the extra, the words are about that: nothing else can be tried.
+    words = "absent.safetensors" if importlib.util.find_spec("torch") else "uva-edge[export]"
+    assert words in result.stderr
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_demo_makes_a_video_that_browsers_play_and_a_sheet(tmp_path: Path, bundle: Bundle) -> None:

@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
+from uva_edge.errors import OptionError
+
 Status: TypeAlias = Literal["ok", "missing", "broken"]
 
 CPU_FEATURES: Final = (
@@ -120,7 +122,14 @@ class Environment:
 
 
 def probe(engines: Sequence[str] = tuple(ENGINES)) -> Environment:
-    """Look at the machine; imports the engines that are installed, which takes a second or more."""
+    """Look at the machine; imports the engines that are installed, which takes a second or more.
+
+    Args:
+        engines: names out of `ENGINES`, which says which packages they are.
+
+    Raises:
+        OptionError: an unknown engine.
+    """
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -160,7 +169,7 @@ def usable_cores() -> int:
 def installed(name: str) -> Availability:
     """Whether an engine's package is there, without importing it: `ok` with its version, `missing`, or `broken`
     when pip has it on its list and its files are gone."""
-    package = ENGINES[name]
+    package = _package(name)
     version = _version(package)
     if not _importable(package.module):
         # Two distributions of one package share its files: to uninstall one takes them from the other.
@@ -176,7 +185,7 @@ def installed(name: str) -> Availability:
 
 def probe_engine(name: str) -> Availability:
     """Whether an engine can be imported; as `installed`, and `broken` with the words of a failing import."""
-    package = ENGINES[name]
+    package = _package(name)
     availability = installed(name)
     if not availability.ok:
         return availability
@@ -187,6 +196,12 @@ def probe_engine(name: str) -> Availability:
             reason = f"{module} is installed but can't be imported: {type(error).__name__}: {error}"
             return _broken(package, availability.version, reason)
     return availability
+
+
+def _package(name: str) -> Package:
+    if name not in ENGINES:
+        raise OptionError(f"engine must be one of {', '.join(ENGINES)}; got {name!r}")
+    return ENGINES[name]
 
 
 def _broken(package: Package, version: str | None, reason: str) -> Availability:

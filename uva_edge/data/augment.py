@@ -67,8 +67,9 @@ def random_motion(rng: np.random.Generator, ranges: Augmentation) -> Affine:
     scale = np.exp(rng.normal() * ranges.zoom / 2)
     shift = rng.normal(size=2) * ranges.pan / 2
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-    about_centre = np.array([[cosine, -sine, 0.5], [sine, cosine, 0.5], [0, 0, 1.0]])
-    return about_centre @ np.array([[1.0, 0, shift[0] - 0.5], [0, 1, shift[1] - 0.5], [0, 0, 1]])
+    about_centre: Affine = np.array([[cosine, -sine, 0.5], [sine, cosine, 0.5], [0, 0, 1.0]])
+    from_centre: Affine = np.array([[1.0, 0, shift[0] - 0.5], [0, 1, shift[1] - 0.5], [0, 0, 1]])
+    return np.asarray(about_centre @ from_centre)
 
 
 def random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.uint8]:
@@ -76,7 +77,7 @@ def random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.u
     gain = 1 + rng.uniform(-1, 1) * ranges.contrast
     offset = rng.uniform(-1, 1) * ranges.brightness * 128
     values = (np.arange(256) - 128) * gain + 128 + offset
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def see(
@@ -107,8 +108,8 @@ def see_points(points: NDArray[np.float32], view: Affine, resolution: int) -> ND
     """How many of the points [N, 2] (x, y in 0..1) each cell of the view holds: float32 [R, R]."""
     inverse = np.linalg.inv(view)
     seen = points @ inverse[:2, :2].T + inverse[:2, 2]
-    inside = ((seen >= 0) & (seen < 1)).all(axis=1)
-    cells = (seen[inside] * resolution).astype(np.intp)
+    inside = ((seen >= 0) & (seen <= 1)).all(axis=1)
+    cells = np.minimum((seen[inside] * resolution).astype(np.intp), resolution - 1)
     counts = np.zeros((resolution, resolution), np.float32)
     np.add.at(counts, (cells[:, 1], cells[:, 0]), 1)
     return counts

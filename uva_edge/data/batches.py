@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from uva_edge.data.augment import (
 )
 from uva_edge.data.clips import FramePair
 from uva_edge.data.stills import Still
+from uva_edge.errors import OptionError
 from uva_edge.metrics import fixation_density
 
 _DENSITY_SIZE = (128, 96)  # (width, height) at which fixation densities are kept, that of the teacher's maps
@@ -45,7 +46,11 @@ class Batch:
 
 
 class BatchSource:
-    """Draws batches from stills and pairs; the same seed draws the same batches."""
+    """Draws batches from stills and pairs; the same seed draws the same batches.
+
+    Raises:
+        OptionError: there are no stills or no pairs.
+    """
 
     def __init__(
         self,
@@ -58,6 +63,10 @@ class BatchSource:
         augmentation: Augmentation,
         seed: int,
     ) -> None:
+        if not stills or not pairs:
+            raise OptionError(
+                f"a batch mixes both kinds: expected stills and pairs, got {len(stills)} and {len(pairs)}"
+            )
         self._stills = stills
         self._pairs = pairs
         self._densities = [_density_of(still) for still in stills]
@@ -105,8 +114,11 @@ def _density_of(still: Still) -> NDArray[np.float32]:
     return fixation_density(still.fixations, _DENSITY_SIZE)
 
 
-def prefetch(source: BatchSource, count: int, *, depth: int = 4) -> Iterator[Batch]:
-    """`count` batches, up to `depth` of them drawn ahead in one background thread."""
+def prefetch(source: BatchSource, count: int, *, depth: int = 4) -> Generator[Batch, None, None]:
+    """`count` batches, up to `depth` of them drawn ahead in one background thread.
+
+    What `source` raises is raised here. The thread ends with the generator: close it when you stop early.
+    """
     ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 

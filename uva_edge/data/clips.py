@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.data.stills import read_table
+from uva_edge.data.stills import checked_maps, read_arrays, read_table
 from uva_edge.errors import DataError
+
+MAX_FRAMES: Final = 1000
+"""Of a clip, which is decoded whole into memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +61,10 @@ def read_clips(root: Path, split: str) -> Iterator[Clip]:
 
 
 def read_pairs(root: Path, split: str, *, per_clip: int) -> list[FramePair]:
-    """Up to `per_clip` pairs of consecutive frames from every clip, spread evenly over it."""
+    """Up to `per_clip` pairs of consecutive frames from every clip, spread evenly over it.
+
+    Raises DataError as `read_clips` does.
+    """
     pairs = []
     for clip in read_clips(root, split):
         last = len(clip.frames) - 1
@@ -69,32 +76,25 @@ def read_pairs(root: Path, split: str, *, per_clip: int) -> list[FramePair]:
 
 
 def _read_clip(root: Path, name: str, view: str) -> Clip:
-    path = root / "clips" / f"{name}.mp4"
-    frames = _decode(path)
-    maps_path = root / "teacher_maps" / "clips" / f"{name}.npz"
-    try:
-        with np.load(maps_path, allow_pickle=False) as file:
-            maps = file["maps"]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{maps_path}: expected an array maps; {error}") from None
-    if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != len(frames):
-        raise DataError(
-            f"{maps_path}: maps are uint8 [{len(frames)}, h, w], one a decoded frame; got {maps.dtype} {maps.shape}"
-        )
-    return Clip(name, view, frames, maps)
+    frames = _decode(root / "clips" / f"{name}.mp4")
+    path = root / "teacher_maps" / "clips" / f"{name}.npz"
+    (maps,) = read_arrays(path, "maps")
+    return Clip(name, view, frames, checked_maps(path, maps, len(frames), "decoded frame"))
 
 
 def _decode(path: Path) -> list[NDArray[np.uint8]]:
+    if not path.is_file():
+        raise DataError(f"{path}: expected a clip, for clips.csv names it; got no file")
     capture = cv2.VideoCapture(str(path))
-    frames = []
+    frames: list[NDArray[np.uint8]] = []
     try:
-        while True:
+        while len(frames) <= MAX_FRAMES:
             read, frame = capture.read()
             if not read:
                 break
             frames.append(np.asarray(frame, np.uint8))
     finally:
         capture.release()
-    if len(frames) < 2:
-        raise DataError(f"{path}: a clip has at least two decodable frames; got {len(frames)}")
+    if not 2 <= len(frames) <= MAX_FRAMES:
+        raise DataError(f"{path}: a clip has 2 to {MAX_FRAMES} decodable frames; got {len(frames)}")
     return frames

@@ -11,12 +11,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.errors import DataError
+from uva_edge.archive import list_members, open_archive, open_member
+from uva_edge.errors import BundleError, DataError
+
+MAX_ARRAY_BYTES: Final = 2**30
+"""The largest array that is read from an .npz: a thousand times the teacher maps of a long clip."""
+MAX_SIDE: Final = 2**14
+"""The longest side of an image; OpenCV's warps end at twice that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,33 +53,81 @@ def read_stills(root: Path, split: str, *, dataset: str | None = None) -> list[S
         if row["split"] != split or dataset not in (None, row["dataset"]):
             continue
         name = row["name"]
-        path = root / "images" / f"{name}.jpg"
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"{path}: not a readable image, but images.csv names it")
         if name not in fixations:
             raise DataError(f"{root / 'fixations.csv'}: no fixation of {name}, which images.csv names")
         if name not in teachers:
             raise DataError(f"{root / 'teacher_maps' / 'images.npz'}: no map of {name}")
-        stills.append(
-            Still(name, row["dataset"], np.asarray(image, np.uint8), fixations[name], teachers[name])
-        )
+        image = _read_image(root / "images" / f"{name}.jpg")
+        stills.append(Still(name, row["dataset"], image, fixations[name], teachers[name]))
     if not stills:
         raise DataError(f"{root / 'images.csv'}: no image of split {split!r} and dataset {dataset or 'any'}")
     return stills
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file that has at least these columns."""
+    """The rows of a UTF-8 CSV file that has at least these columns, and a value for each in every row.
+
+    Raises:
+        DataError: there is no such file, or it is another kind of file.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             missing = set(columns) - set(reader.fieldnames or ())
             if missing:
                 raise DataError(f"{path}: no column {', '.join(sorted(missing))}; it has {reader.fieldnames}")
-            yield from reader
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} values, got fewer"
+                    )
+                yield row
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; is {path.parent} the root of the data?") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a CSV file in UTF-8; {error}") from None
+
+
+def read_arrays(path: Path, *names: str) -> list[NDArray[Any]]:
+    """The arrays of these names from an .npz file; nothing in it is unpickled.
+
+    Raises:
+        DataError: there is no such file, it is damaged or larger than `MAX_ARRAY_BYTES`, or lacks an array.
+    """
+    arrays = []
+    try:
+        with path.open("rb") as file, open_archive(file) as archive:
+            members = list_members(archive)
+            for name in names:
+                info = members[f"{name}.npy"]
+                if info.file_size > MAX_ARRAY_BYTES:
+                    raise ValueError(f"{name} has {info.file_size} bytes, the limit is {MAX_ARRAY_BYTES}")
+                with open_member(archive, info) as stream:
+                    arrays.append(np.lib.format.read_array(stream, allow_pickle=False))
+    except KeyError as error:
+        raise DataError(f"{path}: expected the arrays {', '.join(names)}; got none in {error}") from None
+    except (BundleError, OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path}: expected an .npz file with {', '.join(names)}; {error}") from None
+    return arrays
+
+
+def checked_maps(path: Path, maps: NDArray[Any], count: int, row: str) -> NDArray[np.uint8]:
+    """The teacher's maps, if they are uint8 [count, h, w]; `row` says what each belongs to."""
+    if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != count or not maps.size:
+        raise DataError(f"{path}: maps are uint8 [{count}, h, w], one a {row}; got {maps.dtype} {maps.shape}")
+    return maps
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # it announces more pixels than OpenCV takes
+        image = None
+    if image is None:
+        raise DataError(f"{path}: expected a readable image, for images.csv names it; copy it again")
+    if max(image.shape) > MAX_SIDE:
+        raise DataError(f"{path}: expected sides of at most {MAX_SIDE} pixels, got {image.shape[:2]}; scale it")
+    return np.asarray(image, np.uint8)
 
 
 def _read_fixations(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -91,11 +146,7 @@ def _read_fixations(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _read_teacher_maps(path: Path) -> dict[str, NDArray[np.uint8]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, maps = file["names"], file["maps"]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: expected arrays names and maps; {error}") from None
-    if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != len(names):
-        raise DataError(f"{path}: maps are uint8 [{len(names)}, h, w]; got {maps.dtype} {maps.shape}")
-    return dict(zip(names.tolist(), maps, strict=True))
+    names, maps = read_arrays(path, "names", "maps")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise DataError(f"{path}: names are strings [N]; got {names.dtype} {names.shape}")
+    return dict(zip(names.tolist(), checked_maps(path, maps, len(names), "name"), strict=True))

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -16,8 +16,11 @@ from safetensors.torch import save as save_tensors
 from uva_edge.errors import DataError, OutputError
 from uva_edge.models.uva_net import UvaNet, UvaNetConfig
 
-MAX_BYTES = 256 * 2**20
-_KEY = "uva_edge"
+MAX_BYTES: Final = 256 * 2**20
+MAX_HEADER_BYTES: Final = 2**20
+_KEY: Final = "uva_edge"
+_DAMAGE: Final = (SafetensorError, ArithmeticError, KeyError, TypeError, ValueError, RuntimeError)
+"""What a file that is no checkpoint makes safetensors, json and torch raise."""
 
 
 def checkpoint_bytes(network: UvaNet, lineage: Mapping[str, Any]) -> bytes:
@@ -33,62 +36,96 @@ def checkpoint_bytes(network: UvaNet, lineage: Mapping[str, Any]) -> bytes:
 
 
 def save_checkpoint(path: Path, network: UvaNet, lineage: Mapping[str, Any]) -> None:
-    """Write a checkpoint to a temporary name and move it in place.
+    """Write a checkpoint; one that stood there stays whole until the new one is complete.
 
     Raises:
         OutputError: the file can't be written.
     """
+    replace_file(path, checkpoint_bytes(network, lineage))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file to a temporary name and move it in place; missing parent directories are made.
+
+    Raises:
+        OutputError: the file can't be written; what stood there is as it was.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(checkpoint_bytes(network, lineage))
-        os.replace(temporary, path)
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: the checkpoint can't be written: {error.strerror}") from error
+        raise OutputError(
+            f"{path}: can't be written ({error.strerror or error}); free the disk or choose another place"
+        ) from error
 
 
-def load_checkpoint(source: Path | bytes) -> tuple[UvaNet, dict[str, Any]]:
-    """The network in eval mode and its lineage, from a file or its bytes.
+def read_checkpoint(path: Path) -> bytes:
+    """The bytes of a checkpoint, for `load_checkpoint`.
+
+    Raises:
+        DataError: it can't be read, or is larger than `MAX_BYTES`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; a checkpoint (.safetensors) was expected") from None
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path}: more than {MAX_BYTES} bytes; a checkpoint (.safetensors) is smaller")
+    return data
+
+
+def load_checkpoint(source: Path | bytes, *, name: str = "checkpoint") -> tuple[UvaNet, dict[str, Any]]:
+    """The network in eval mode and its lineage, from a file, or from its bytes and a name for messages.
 
     Raises:
         DataError: unreadable, not a checkpoint of uva_edge, or weights that don't fit its configuration.
     """
-    name = "checkpoint" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read(source)
+    if isinstance(source, Path):
+        source, name = read_checkpoint(source), str(source)
     try:
-        header = _header(data)
-        config = UvaNetConfig(resolution=header["resolution"], **header["options"])
-        network = UvaNet(config)
-        network.load_state_dict(load_tensors(data))
-        lineage: dict[str, Any] = header["lineage"]
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name}: not a checkpoint that uva_edge wrote: {error}") from None
+        header = _header(source)
+        network = UvaNet(UvaNetConfig(resolution=header["resolution"], **header["options"]))
+        _fill(network, load_tensors(source))
+    except _DAMAGE as error:
+        # torch lists every tensor that is missing: its first lines are enough.
+        reason = str(error)[:400]
+        raise DataError(f"{name}: expected a checkpoint that uva_edge wrote; {reason}") from None
+    lineage: dict[str, Any] = header["lineage"]
     return network.eval(), lineage
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size} bytes; a checkpoint has at most {MAX_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a checkpoint (.safetensors) was expected") from None
 
 
 def _header(data: bytes) -> dict[str, Any]:
     # safetensors: 8 bytes length of a JSON header, then the header, whose __metadata__ maps strings to strings.
     length = int.from_bytes(data[:8], "little")
-    if not 0 < length <= min(len(data) - 8, 2**20):
-        raise ValueError("no safetensors header")
-    header = json.loads(data[8 : 8 + length])
-    metadata = json.loads(header["__metadata__"][_KEY])
+    if not 0 < length <= min(len(data) - 8, MAX_HEADER_BYTES):
+        raise ValueError("it has no safetensors header")
+    try:
+        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+    except KeyError:
+        raise ValueError("its safetensors header has no metadata of uva_edge") from None
     if metadata["family"] != "uva-net":
-        raise ValueError(f"network family {metadata['family']!r}, expected 'uva-net'")
+        raise ValueError(f"the network family is {metadata['family']!r}, expected 'uva-net'")
     if not isinstance(metadata["lineage"], dict):
         raise ValueError("its lineage is not an object")
     return dict(metadata)
+
+
+def _fill(network: UvaNet, tensors: dict[str, torch.Tensor]) -> None:
+    expected = network.state_dict()
+    for name, value in tensors.items():
+        # torch itself would cast without a word.
+        if name in expected and value.dtype != expected[name].dtype:
+            raise ValueError(f"{name} is {value.dtype}, expected {expected[name].dtype}")
+        if not value.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    network.load_state_dict(tensors)
 
 
 def average_into(target: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:

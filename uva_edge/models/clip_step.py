@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,8 @@ def folded(network: UvaNet) -> UvaNet:
     """A copy in eval mode whose batch norms are folded into the convolutions before them."""
     copied = copy.deepcopy(network).eval()
     for module in list(copied.modules()):
-        names = list(module._modules)
-        for first, second in zip(names, names[1:], strict=False):
-            convolution, norm = module._modules[first], module._modules[second]
+        for (first, convolution), (second, norm) in pairwise(list(module.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module._modules[first] = fuse_conv_bn_eval(convolution, norm)
-                module._modules[second] = nn.Identity()
+                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, second, nn.Identity())
     return copied

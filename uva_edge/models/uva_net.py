@@ -27,7 +27,11 @@ FEATURES: Final = 64
 
 @dataclass(frozen=True)
 class UvaNetConfig:
-    """What defines the architecture; a bundle stores it so that the reference can be rebuilt."""
+    """What defines the architecture; a bundle stores it so that the reference can be rebuilt.
+
+    Raises:
+        OptionError: a field is not one of its choices.
+    """
 
     resolution: int = 64
     block: BlockKind = "ca_res"
@@ -36,12 +40,13 @@ class UvaNetConfig:
     output: Output = "peak"
 
     def __post_init__(self) -> None:
-        if self.resolution not in RESOLUTIONS:
+        # By type too: 64.0 and True equal integers, and would come back from JSON as shapes and sizes.
+        if type(self.resolution) is not int or self.resolution not in RESOLUTIONS:
             raise OptionError(f"resolution must be one of {RESOLUTIONS}, got {self.resolution!r}")
         for name, choices in (("block", BlockKind), ("pairing", Pairing), ("output", Output)):
             if getattr(self, name) not in get_args(choices):
                 raise OptionError(f"{name} must be one of {get_args(choices)}, got {getattr(self, name)!r}")
-        if not isinstance(self.expansion, int) or not 1 <= self.expansion <= 16:
+        if type(self.expansion) is not int or not 1 <= self.expansion <= 16:
             raise OptionError(f"expansion must be an integer from 1 to 16, got {self.expansion!r}")
 
     def options(self) -> dict[str, str | int]:

@@ -66,4 +66,4 @@ def score_clips(network: UvaNet, clips: Iterable[Clip]) -> dict[str, float]:
                 ]
             )
         )
-    return {"cc": float(np.mean(per_clip)), "clips": float(len(per_clip))}
+    return {"cc": float(np.mean(per_clip))}
