@@ -1,0 +1,78 @@
+"""Checkpoints: exact round trips, and nothing but DataError for whatever else is in the file."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uva_edge.errors import DataError, OutputError
+from uva_edge.models.checkpoint import average_into, load_checkpoint, save_checkpoint
+from uva_edge.models.uva_net import UvaNet, UvaNetConfig
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    network = UvaNet(UvaNetConfig(resolution=96, pairing="lookahead", output="clamp", block="mb_se"))
+    lineage = {"recipe": {"steps": 3}, "data": ["a"], "validation": {"nss": 1.5}}
+    save_checkpoint(tmp_path / "deep" / "c.safetensors", network, lineage)
+    loaded, told = load_checkpoint(tmp_path / "deep" / "c.safetensors")
+    assert told == lineage
+    assert loaded.config == network.config
+    assert not loaded.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(where=st.floats(0, 1), value=st.integers(0, 255), cut=st.booleans())
+def test_damage_is_a_data_error_or_harmless(untrained: Path, where: float, value: int, cut: bool) -> None:
+    data = bytearray(untrained.read_bytes())
+    # Damage in the header is what a reader may stumble over; the rest is numbers.
+    place = int(where * 4000)
+    data = data[:place] if cut else data[:place] + bytes([value]) + data[place + 1 :]
+    try:
+        load_checkpoint(bytes(data))
+    except DataError:
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\xff" * 64, (1 << 60).to_bytes(8, "little") + b"{}"])
+def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="other.safetensors"):
+        load_checkpoint(path)
+    with pytest.raises(DataError, match=r"absent\.safetensors"):
+        load_checkpoint(tmp_path / "absent.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, UvaNet(UvaNetConfig(resolution=32)), {})
+    before = path.read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save_checkpoint(path, UvaNet(UvaNetConfig(resolution=64)), {})
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_average_moves_weights_and_batch_statistics() -> None:
+    a, b = UvaNet(UvaNetConfig(resolution=32)), UvaNet(UvaNetConfig(resolution=32))
+    expected = {
+        name: value * 0.75 + b.state_dict()[name] * 0.25
+        for name, value in a.state_dict().items()
+        if value.is_floating_point()
+    }
+    average_into(a, b, 0.75)
+    for name, value in expected.items():
+        torch.testing.assert_close(a.state_dict()[name], value, msg=name)
