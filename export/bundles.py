@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uva_edge
 from uva_edge.bundle import Bundle
 from uva_edge.bundle_writer import ArtifactSource, write_bundle
-from uva_edge.errors import ParityError
+from uva_edge.errors import DataError, ParityError
 from uva_edge.manifest import Contract, Lineage, Network, TensorSpec
-from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint
+from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint, read_checkpoint
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
@@ -24,8 +24,9 @@ from .golden import golden_clip
 from .model_card import model_card
 from .onnx import INPUTS, OPSET, OUTPUTS, to_onnx
 
-LICENCE = "Apache-2.0"
-_TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+LICENCE: Final = "Apache-2.0"
+_TOOLS: Final = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+_ONNX: Final = {"opset": str(OPSET)}
 
 
 def export_bundle(
@@ -44,11 +45,14 @@ def export_bundle(
         accuracy: data set -> metric -> value, as measured on the checkpoint.
 
     Raises:
-        DataError: not a checkpoint.
+        DataError: not a checkpoint, or one with a lineage of another form.
         ExportError: a graph can't be made; ParityError: one does not compute what the checkpoint does.
         OutputError: the bundle can't be written.
     """
-    network, lineage = load_checkpoint(checkpoint)
+    # Read once: a training run may replace the file while this takes its time.
+    data = read_checkpoint(checkpoint)
+    network, record = load_checkpoint(data, name=str(checkpoint))
+    lineage = _lineage(record, data, checkpoint)
     sources = [
         ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": to_onnx(network)}, _ONNX, {}),
         ArtifactSource(
@@ -70,17 +74,14 @@ def export_bundle(
         "contract": _contract(network),
         "golden": golden_clip(network),
         "accuracy": accuracy or {},
-        "lineage": _lineage(lineage, checkpoint),
+        "lineage": lineage,
     }
     with tempfile.TemporaryDirectory(prefix="uva-edge-export-") as scratch:
-        outcomes = verify(write_bundle(Path(scratch) / name, artifacts=sources, **facts))
+        outcomes = verify(write_bundle(Path(scratch) / "bundle", artifacts=sources, **facts))
     _gate(sources, outcomes)
     measured = [dataclasses.replace(source, parity=_parity(source.name, outcomes)) for source in sources]
     documents = {"README.md": model_card(artifacts=measured, **facts).encode()}
     return write_bundle(destination, artifacts=measured, documents=documents, **facts)
-
-
-_ONNX = {"opset": str(OPSET)}
 
 
 def _gate(sources: Sequence[ArtifactSource], outcomes: Sequence[Outcome]) -> None:
@@ -127,13 +128,24 @@ def _contract(network: UvaNet) -> Contract:
     )
 
 
-def _lineage(lineage: Mapping[str, Any], checkpoint: Path) -> Lineage:
+def _lineage(record: Mapping[str, Any], data: bytes, checkpoint: Path) -> Lineage:
+    recipe, commit = record.get("recipe", {}), record.get("commit")
+    lines, teacher = record.get("data", []), record.get("teacher", "")
+    if not (
+        isinstance(recipe, dict)
+        and isinstance(lines, list)
+        and all(isinstance(value, str) for value in (*lines, teacher, commit or ""))
+    ):
+        raise DataError(
+            f"{checkpoint}: its lineage has recipe {recipe!r}, data {lines!r}, teacher {teacher!r}, commit "
+            f"{commit!r}; expected an object, a list of strings, a string, and a string or null"
+        )
     return Lineage(
         created_with={"uva_edge": uva_edge.__version__, **{tool: version(tool) for tool in _TOOLS}},
-        recipe=dict(lineage.get("recipe", {})),
-        data=tuple(lineage.get("data", ())),
-        teacher=str(lineage.get("teacher", "")),
-        source_commit=lineage.get("commit"),
-        checkpoint_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        recipe=recipe,
+        data=tuple(lines),
+        teacher=teacher,
+        source_commit=commit,
+        checkpoint_sha256=hashlib.sha256(data).hexdigest(),
         licence=LICENCE,
     )

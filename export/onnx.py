@@ -11,7 +11,7 @@ from typing import Final
 import onnx
 import torch
 
-from uva_edge.errors import ExportError
+from uva_edge.errors import ExportError, OptionError
 from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.uva_net import UvaNet
 
@@ -35,7 +35,10 @@ def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
 
     Raises:
         ExportError: the exporter failed, or the graph is not of the form that the contract asks for.
+        OptionError: `frames` is below 1.
     """
+    if frames is not None and frames < 1:
+        raise OptionError(f"frames must be at least 1, or None for any number; got {frames}")
     config = network.config
     step = ClipStep(folded(network)).eval()
     example = torch.zeros(frames or 3, config.resolution, config.resolution, 3, dtype=torch.uint8)
@@ -61,7 +64,7 @@ def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
         raise ExportError("torch.onnx.export gave no program")
     model = _plain(program.model_proto)
     _check(model, frames)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -70,7 +70,9 @@ def test_folding_changes_no_number_and_not_the_original(network: UvaNet) -> None
     assert not [module for module in plain.modules() if isinstance(module, nn.BatchNorm2d)]
     frames, state = clip(4), torch.zeros(network.config.state_shape)
     with torch.inference_mode():
-        for ours, theirs in zip(ClipStep(plain)(frames, state), ClipStep(network)(frames, state), strict=True):
+        for ours, theirs in zip(
+            ClipStep(plain)(frames, state), ClipStep(network)(frames, state), strict=True
+        ):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -1,4 +1,4 @@
-"""Backends that need no engine, and bundles of a few bytes: what choosing and remembering is tested with."""
+"""A predictor for each engine that is here; and backends that need none, with bundles of a few bytes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,41 @@ from uva_edge.environment import Availability
 from uva_edge.errors import SessionError
 from uva_edge.golden import Golden
 from uva_edge.manifest import Artifact, Contract, Lineage, Network, TensorSpec
-from uva_edge.runtimes import fastest
+from uva_edge.runtimes import SaliencyPredictor, fastest
 from uva_edge.runtimes.backend import SessionInfo, SessionOptions, closed
 from uva_edge.runtimes.registry import BACKENDS, PRIORITY
 
 SIDE = 8
 STATE = (1, 64, 2, 2)
+
+
+@pytest.fixture(scope="session")
+def able() -> Callable[[str], str]:
+    """The name of a backend that can run here; the test is skipped for any other."""
+
+    def _able(name: str) -> str:
+        availability = BACKENDS[name].probe()
+        if not availability.ok:
+            pytest.skip(f"{availability.reason}; {availability.fix}")
+        return name
+
+    return _able
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def predictor(
+    request: pytest.FixtureRequest, bundle: Bundle, able: Callable[[str], str]
+) -> Iterator[SaliencyPredictor]:
+    """One for each backend that is installed."""
+    with SaliencyPredictor(bundle.location, backend=able(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def onnx(bundle: Bundle) -> Iterator[SaliencyPredictor]:
+    """One that every installation has, where the backend plays no part."""
+    with SaliencyPredictor(bundle.location, backend="onnxruntime") as opened:
+        yield opened
 
 
 class Clock:

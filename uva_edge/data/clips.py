@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from uva_edge.data.stills import checked_maps, read_arrays, read_table
 from uva_edge.errors import DataError
 
-MAX_FRAMES: Final = 1000
-"""Of a clip, which is decoded whole into memory."""
+MAX_CLIP_BYTES: Final = 2**31
+"""Of a decoded clip, which is held in memory whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +87,20 @@ def _decode(path: Path) -> list[NDArray[np.uint8]]:
         raise DataError(f"{path}: expected a clip, for clips.csv names it; got no file")
     capture = cv2.VideoCapture(str(path))
     frames: list[NDArray[np.uint8]] = []
+    size = 0
     try:
-        while len(frames) <= MAX_FRAMES:
+        while True:
             read, frame = capture.read()
             if not read:
                 break
             frames.append(np.asarray(frame, np.uint8))
+            size += frames[-1].nbytes
+            if size > MAX_CLIP_BYTES:
+                raise DataError(
+                    f"{path}: more than {MAX_CLIP_BYTES} bytes when decoded; cut or scale the clip"
+                )
     finally:
         capture.release()
-    if not 2 <= len(frames) <= MAX_FRAMES:
-        raise DataError(f"{path}: a clip has 2 to {MAX_FRAMES} decodable frames; got {len(frames)}")
+    if len(frames) < 2:
+        raise DataError(f"{path}: a clip has at least two decodable frames; got {len(frames)}")
     return frames

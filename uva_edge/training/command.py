@@ -45,8 +45,10 @@ def train_on(
     pairs = read_pairs(data, "train", per_clip=recipe.pairs_per_clip)
     lineage: dict[str, Any] = {
         "data": [
-            f"{len(stills)} still images with human fixations, sets {sorted({s.dataset for s in stills})}, train split",
-            f"{len(pairs)} frame pairs from {len({p.clip for p in pairs})} video clips, train split, teacher's maps only",
+            f"{len(stills)} still images with human fixations, sets {sorted({s.dataset for s in stills})}, "
+            "train split",
+            f"{len(pairs)} frame pairs from {len({p.clip for p in pairs})} video clips, train split, "
+            "teacher's maps only",
         ],
         "teacher": teacher,
         "commit": _commit(),
@@ -74,11 +76,17 @@ def evaluate_checkpoint(checkpoint: Path, data: Path, split: str) -> dict[str, d
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that trains, where it is one."""
+    """The commit of the source tree that trains, where it is one; not that of a tree it is installed in."""
     root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
     try:
         found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None

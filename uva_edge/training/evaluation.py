@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from uva_edge.data.batches import whole_frame
 from uva_edge.data.clips import Clip
 from uva_edge.data.stills import Still
+from uva_edge.errors import OptionError
 from uva_edge.metrics import auc_judd, cc, fixation_density, fixation_pixels, nss, resize_map
-from uva_edge.models.uva_net import UvaNet, to_map
+from uva_edge.models.uva_net import Pairing, UvaNet, to_map
 
 _CHUNK = 32
 
@@ -36,7 +37,13 @@ def predict_pairs(
 
 
 def score_stills(network: UvaNet, stills: Sequence[Still]) -> dict[str, float]:
-    """NSS, CC and AUC-Judd at the images' size, each still paired with itself; means over the stills."""
+    """NSS, CC and AUC-Judd at the images' size, each still paired with itself; means over the stills.
+
+    Raises:
+        OptionError: no stills, or a map that can't be scored since it holds NaN.
+    """
+    if not stills:
+        raise OptionError("expected at least one still to score, got none")
     inputs = np.stack([whole_frame(still.image, network.config.resolution) for still in stills])
     scores = []
     for still, small in zip(stills, predict_pairs(network, inputs, inputs), strict=True):
@@ -51,13 +58,16 @@ def score_stills(network: UvaNet, stills: Sequence[Still]) -> dict[str, float]:
 
 
 def score_clips(network: UvaNet, clips: Iterable[Clip]) -> dict[str, float]:
-    """CC with the teacher's maps at their size, the mean per clip and then over the clips."""
+    """CC with the teacher's maps at their size, the mean per clip and then over the clips.
+
+    Raises:
+        OptionError: no clips, or a map that can't be scored since it holds NaN.
+    """
     per_clip = []
     for clip in clips:
         inputs = np.stack([whole_frame(frame, network.config.resolution) for frame in clip.frames])
-        previous = np.concatenate((inputs[:1], inputs[:-1]))
         height, width = clip.teacher.shape[1:]
-        maps = predict_pairs(network, inputs, previous)
+        maps = predict_pairs(network, inputs, _partners(inputs, network.config.pairing))
         per_clip.append(
             np.mean(
                 [
@@ -66,4 +76,13 @@ def score_clips(network: UvaNet, clips: Iterable[Clip]) -> dict[str, float]:
                 ]
             )
         )
+    if not per_clip:
+        raise OptionError("expected at least one clip to score, got none")
     return {"cc": float(np.mean(per_clip))}
+
+
+def _partners(inputs: NDArray[np.uint8], pairing: Pairing) -> NDArray[np.uint8]:
+    """The frame before each frame, or the one after; at the end of the clip, the frame itself."""
+    if pairing == "causal":
+        return np.concatenate((inputs[:1], inputs[:-1]))
+    return np.concatenate((inputs[1:], inputs[-1:]))

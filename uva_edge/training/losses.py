@@ -46,7 +46,8 @@ def _kl(target: Tensor, log_map: Tensor) -> Tensor:
 
 def _standardized(maps: Tensor) -> Tensor:
     centred = maps - maps.mean(dim=1, keepdim=True)
-    return centred / (centred.square().mean(dim=1, keepdim=True).sqrt() + _EPSILON)
+    # The small term stands under the root: at zero the root itself has no gradient, and gives NaN.
+    return centred / (centred.square().mean(dim=1, keepdim=True) + _EPSILON**2).sqrt()
 
 
 def _nss(saliency: Tensor, fixations: Tensor) -> Tensor:
