@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,19 @@ from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 # Without the hint OpenVINO computes in bf16 where the processor has it, and its error grows through the state.
 _HINTS: Final = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
 _PRECISIONS: Final = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """The one core of this process, never freed.
+
+    Its CPU plugin gives the thread that loads it a signal stack, and unmaps that when the last of its objects
+    goes. Where this happens in another thread, the first one keeps a stack that is no more, and the next
+    Ctrl-C is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoBackend:
@@ -40,8 +54,6 @@ class OpenVinoSession:
     """A compiled model, with one request for each thread that runs at the same time."""
 
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
-        import openvino
-
         data = [bundle.read(file) for file in artifact.files]
         config: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": options.threads,
@@ -50,7 +62,7 @@ class OpenVinoSession:
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        core = openvino.Core()
+        core = _core()
         self._compiled: Any = None
         try:
             model = core.read_model(data[0], data[1] if len(data) > 1 else b"")

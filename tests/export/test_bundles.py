@@ -211,13 +211,13 @@ def test_the_lineage_is_of_the_bytes_that_were_exported(
     """A training run may replace the checkpoint while it is exported."""
     checkpoint = tmp_path / "checkpoint.safetensors"
     checkpoint.write_bytes(untrained.read_bytes())
-    clip = bundles.golden_clip(load_checkpoint(untrained)[0])
 
-    def meanwhile(network: UvaNet) -> Any:
+    def replaced_after(*source: Any, **options: Any) -> Any:
+        loaded = load_checkpoint(*source, **options)
         save_checkpoint(checkpoint, UvaNet(UvaNetConfig(resolution=64)), {})
-        return clip
+        return loaded
 
-    monkeypatch.setattr(bundles, "golden_clip", meanwhile)
+    monkeypatch.setattr(bundles, "load_checkpoint", replaced_after)
     exported = export_bundle(checkpoint, tmp_path / "new", name="small")
     expected = hashlib.sha256(untrained.read_bytes()).hexdigest()
     assert exported.manifest.lineage.checkpoint_sha256 == expected

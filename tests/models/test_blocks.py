@@ -23,6 +23,8 @@ def block(kind: BlockKind, shape: str = "same") -> CAResBlock:
             nn.init.uniform_(module.running_var, 0.3, 1.5)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
+    if made.attention is not None:
+        nn.init.uniform_(made.attention.squeeze.weight)  # no ReLU of the MLP is shut for good
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,8 @@ def test_damage_is_a_data_error_or_harmless(untrained: Path, where: float, value
     # Damage in the header is what a reader may stumble over; the rest is numbers.
     place = int(where * 4000)
     data = data[:place] if cut else data[:place] + bytes([value]) + data[place + 1 :]
-    try:
+    with suppress(DataError):
         load_checkpoint(bytes(data))
-    except DataError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_damage_is_a_data_error_or_harmless(untrained: Path, where: float, value
 def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="other.safetensors"):
+    with pytest.raises(DataError, match=r"other\.safetensors"):
         load_checkpoint(path)
     with pytest.raises(DataError, match=r"absent\.safetensors"):
         load_checkpoint(tmp_path / "absent.safetensors")

@@ -9,7 +9,15 @@ from torch import Tensor
 from uva_edge.errors import OptionError
 from uva_edge.models.blocks import CAResBlock, ChannelAttention
 from uva_edge.models.cost import cost_of
-from uva_edge.models.uva_net import RESOLUTIONS, Student, UvaNet, UvaNetConfig, normalize, to_map
+from uva_edge.models.uva_net import (
+    RESOLUTIONS,
+    Student,
+    UvaNet,
+    UvaNetConfig,
+    normalize,
+    temporal_features,
+    to_map,
+)
 
 
 def frames(count: int, side: int, seed: int = 0) -> Tensor:
@@ -106,6 +114,14 @@ def test_only_the_temporal_map_depends_on_the_other_frame() -> None:
         first, second = student(now, frames(4, 32, 1)), student(now, frames(4, 32, 2))
     torch.testing.assert_close(first[0], second[0])
     assert (first[1] - second[1]).abs().max() > 1e-3
+
+
+def test_temporal_features_are_the_frame_and_what_changed() -> None:
+    current, other = torch.full((1, 64, 8, 8), 3.0), torch.full((1, 64, 8, 8), 5.0)
+    features = temporal_features(current, other)
+    assert features.shape == (1, 128, 8, 8)
+    assert (features[:, :64] == 3).all()
+    assert (features[:, 64:] == -2).all()
 
 
 def test_the_spatiotemporal_network_starts_from_the_student() -> None:

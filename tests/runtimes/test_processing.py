@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from uva_edge.errors import OptionError, OutputError, SessionError, SourceError
 from uva_edge.runtimes import processing
 from uva_edge.runtimes.processing import Progress, Report, process
 from uva_edge.runtimes.sources import Frame, Source, open_source
 from uva_edge.runtimes.writers import MapArray, MapImages, OverlayVideo, PeakTable, Writer
-
-from uva_edge.errors import OptionError, OutputError, SessionError, SourceError
 from uva_edge.saliency import Saliency
 
 COUNT = 15

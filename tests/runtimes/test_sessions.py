@@ -426,3 +426,29 @@ def test_openvino_refuses_half_of_its_own_format(
     other = rewritten("ir-fp32", files, like=like)
     with pytest.raises(SessionError, match="ir-fp32 of rewritten"):
         BACKENDS["openvino"].load(other, other.artifact("ir-fp32"), SessionOptions())
+
+
+_FREED_ELSEWHERE = """
+import os, signal, sys, threading
+import numpy as np
+from uva_edge import SaliencyPredictor
+
+predictors = [SaliencyPredictor(sys.argv[1], backend=sys.argv[2])]
+predictors[0].predict(np.zeros((9, 9, 3), np.uint8))
+thread = threading.Thread(target=predictors.clear)  # the last reference goes in another thread
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_ctrl_c_after_a_predictor_was_freed_in_another_thread(name: str, bundle: Bundle) -> None:
+    if not BACKENDS[name].installed().ok:
+        pytest.skip(BACKENDS[name].installed().reason)
+    words = [sys.executable, "-c", _FREED_ELSEWHERE, bundle.location, name]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout.strip()) == (0, "interrupted"), result.stderr

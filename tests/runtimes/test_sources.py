@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from uva_edge.errors import OptionError, SourceError
 from uva_edge.runtimes import sources
 from uva_edge.runtimes.containers import demuxer_of, missing_bytes, playlist_kind
 from uva_edge.runtimes.sources import NOMINAL_FPS, Source, open_source
-
-from uva_edge.errors import OptionError, SourceError
 
 FRAMES = 24
 FPS = 12

@@ -22,6 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from uva_edge.errors import MissingPackageError, OptionError, OutputError
 from uva_edge.runtimes.sources import Frame
 from uva_edge.runtimes.writers import (
     MapArray,
@@ -32,8 +34,6 @@ from uva_edge.runtimes.writers import (
     contact_sheet,
     write_png,
 )
-
-from uva_edge.errors import MissingPackageError, OptionError, OutputError
 from uva_edge.saliency import Saliency
 
 SIDE = 8

@@ -19,7 +19,7 @@ from uva_edge.models.uva_net import UvaNet, UvaNetConfig
 MAX_BYTES: Final = 256 * 2**20
 MAX_HEADER_BYTES: Final = 2**20
 _KEY: Final = "uva_edge"
-_DAMAGE: Final = (SafetensorError, ArithmeticError, KeyError, TypeError, ValueError, RuntimeError)
+_DAMAGE: Final = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError)
 """What a file that is no checkpoint makes safetensors, json and torch raise."""
 
 

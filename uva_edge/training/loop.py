@@ -18,7 +18,7 @@ import torch
 from uva_edge.data.batches import Batch, BatchSource, prefetch
 from uva_edge.data.clips import FramePair
 from uva_edge.data.stills import Still
-from uva_edge.errors import DataError
+from uva_edge.errors import DataError, OutputError
 from uva_edge.models.checkpoint import average_into, replace_file, save_checkpoint
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.training.evaluation import score_stills
@@ -77,6 +77,7 @@ def train(
         augmentation=recipe.augmentation,
         seed=recipe.seed,
     )
+    _make_directory(output)
     started = time.perf_counter()
     losses: list[float] = []
     history: list[Progress] = []
@@ -102,6 +103,14 @@ def train(
                 replace_file(output / "log.csv", _as_csv(history))
                 report(history[-1])
     return average.eval()
+
+
+def _make_directory(path: Path) -> None:
+    """Before hours of training, not after them."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: expected a directory or a place for one; {error.strerror}") from error
 
 
 def _loss(forward: Callable[..., torch.Tensor], batch: Batch, recipe: Recipe) -> torch.Tensor:
