@@ -93,7 +93,8 @@ def test_a_dot_its_density_and_its_fixation_land_in_one_cell(
     if motion:
         view = view @ random_motion(rng, ranges)
     point = place(view, ((column + 0.5) / SIDE, (row + 0.5) / SIDE))
-    assume(bool(((point > 0.03) & (point < 0.97)).all()))
+    # Nearer to the border its mirror image comes into view, which is as bright.
+    assume(bool(((point > 0.2) & (point < 0.8)).all()))
     points = point[None].astype(np.float32)
     counts = see_points(points, view, SIDE)
     assert counts[row, column] == counts.sum() == 1
