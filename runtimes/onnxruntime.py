@@ -13,6 +13,7 @@ from uva_edge.manifest import Artifact
 from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 
 _PROVIDER: Final = "CPUExecutionProvider"
+_SPINNING: Final = "session.intra_op.allow_spinning"
 
 
 class OnnxRuntimeBackend:
@@ -42,7 +43,7 @@ class OnnxRuntimeSession:
         # the frames of a camera.
         session_options.intra_op_num_threads = options.threads
         session_options.inter_op_num_threads = 1
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session_options.add_session_config_entry(_SPINNING, "0")
         session_options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         session_options.log_severity_level = 3
         model = bundle.read(artifact.files[0])
@@ -62,6 +63,7 @@ class OnnxRuntimeSession:
             device=self._session.get_providers()[0].removesuffix("ExecutionProvider"),
             precision=artifact.precision,
             threads=effective.intra_op_num_threads,
+            details={"spinning": effective.get_session_config_entry(_SPINNING)},
         )
 
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:

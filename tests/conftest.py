@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
 from uva_edge.data.synthetic import AerialScene
+
+# OpenCV reads this once, when it opens the first video of the process, which any test may be. What a source
+# prints of its own would otherwise depend on the order of the tests.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @pytest.fixture(scope="session")

@@ -191,6 +191,8 @@ def test_the_info_is_read_back(threads: int, backend: Backend, bundle: Bundle, a
     assert json.loads(json.dumps(info.as_dict()))["threads"] == threads
     if backend.name == "openvino":  # bf16 where the processor has it, unless it is told
         assert info.details["float_precision"] == "f32"
+    if backend.name == "onnxruntime":  # it does by default
+        assert info.details["spinning"] == "0"
     session.close()
 
 
@@ -353,17 +355,21 @@ bundle = Bundle.open(location)
 golden = bundle.golden()
 session = BACKENDS[backend].load(bundle, bundle.artifact(artifact), SessionOptions(threads=int(threads)))
 
-def loop(seconds):
+def cpu(count, pause=0):  # CPU seconds of a run, and cores kept busy
     wall, busy = time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        session.run(golden.frames[:16], golden.state)
-    return (time.process_time() - busy) / (time.perf_counter() - wall)
+    for _ in range(count):
+        session.run(golden.frames[:4], golden.state)
+        time.sleep(pause)
+    busy = time.process_time() - busy
+    return busy / count, busy / (time.perf_counter() - wall)
 
-loop(0.1)
-cores = loop(0.4)
-busy = time.process_time()
+cpu(10)
+alone, cores = cpu(100)
+paced = min(cpu(10, 0.01)[0] for _ in range(4))  # whatever else the machine does can only add
+start = time.process_time()
 time.sleep(0.3)
-print(json.dumps({"cores": cores, "idle": time.process_time() - busy}))
+left = time.process_time() - start
+print(json.dumps({"cores": cores, "between": (paced - alone) / 0.01, "after": left / 0.3}))
 """
 
 
@@ -372,6 +378,7 @@ print(json.dumps({"cores": cores, "idle": time.process_time() - busy}))
 def test_no_more_cores_than_asked_and_none_when_idle(
     threads: int, backend: Backend, bundle: Bundle, artifact: Artifact
 ) -> None:
+    """CPU time of runs back to back, with the pauses of a camera, and afterwards: a thread that spins shows."""
     variables = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
     done = subprocess.run(
         [sys.executable, "-c", _USE, bundle.location, backend.name, artifact.name, str(threads)],
@@ -384,7 +391,12 @@ def test_no_more_cores_than_asked_and_none_when_idle(
     used = json.loads(done.stdout)
     assert used["cores"] < threads + 0.3, f"{backend.name} kept {used['cores']:.2f} cores busy"
     assert used["cores"] > 0.01, "nothing ran"
-    assert used["idle"] < 0.1, f"{backend.name} spent {used['idle']:.2f} s of 0.3 s doing nothing"
+    assert used["after"] < 0.3, (
+        f"{backend.name} was busy for {used['after']:.0%} of the time after the last run"
+    )
+    # OpenMP's threads wait for each other by spinning. torch is the reference: not what a camera runs on.
+    if backend.name != "torch":
+        assert used["between"] < 0.3, f"{backend.name} was busy for {used['between']:.0%} of the pauses"
 
 
 # --- OpenVINO's own format ------------------------------------------------------------------------------
