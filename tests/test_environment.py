@@ -151,6 +151,14 @@ V2, V1 = "/sys/fs/cgroup{}/cpu.max", "/sys/fs/cgroup/cpu{}/cpu.cfs_{}_us"
             },
             2,
         ),
+        (
+            {
+                "/proc/self/cgroup": "0::/a/b\n",
+                V2.format("/a/b"): "200000 100000",
+                V2.format("/a"): "400000 100000",
+            },
+            2,
+        ),
         ({"/proc/self/cgroup": "0::/a\n", V2.format("/b"): "100000 100000"}, 8),
         (
             {
