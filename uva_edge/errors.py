@@ -58,6 +58,10 @@ class DataError(UvaEdgeError):
     """A data set on disk is incomplete or malformed."""
 
 
+class DamagedFileError(DataError):
+    """An image or a video of a data set can't be decoded; the rest of the set may be good."""
+
+
 class BundleError(UvaEdgeError):
     """A bundle can't be used."""
 
