@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from uva_edge.data.avs1k import list_avs1k
+from uva_edge.data.dhf1k import list_action_videos, list_dhf1k
 from uva_edge.data.flights import fly
 from uva_edge.data.footage import Footage
 from uva_edge.data.still_images import list_stills
@@ -40,7 +43,7 @@ def open_footage(spec: str, split: str) -> list[Footage]:
         if not place:
             raise OptionError(f"{spec!r}: expected something behind the colon, such as a path")
         return OPENERS[kind](place, split)
-    if not Path(spec).is_dir():
+    if not spec or not Path(spec).is_dir():
         raise OptionError(
             f"{spec!r} is no data: expected KIND:PLACE with a kind of {', '.join(OPENERS)}, or a folder that is there"
         )
@@ -59,17 +62,21 @@ def _open_folder(root: Path, split: str) -> list[Footage]:
 
 
 def _open_flight(place: str, split: str) -> list[Footage]:
-    seed, _, frames = place.partition(":")
-    if not (seed.isdecimal() and frames.isdecimal() and 1 <= int(frames) <= MAX_FLIGHT):
+    numbers = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", place)
+    if numbers is None or not 1 <= int(numbers[2]) <= MAX_FLIGHT:
         raise OptionError(
             f"'synthetic:{place}': expected synthetic:SEED:FRAMES, two whole numbers, of 1 to {MAX_FLIGHT} frames"
         )
-    return [fly(int(seed), int(frames))]
+    return [fly(int(numbers[1]), int(numbers[2]))]
 
 
 OPENERS: Final[dict[str, Opener]] = {
     "stills": lambda place, split: list_stills(Path(place), split),
     "clips": lambda place, split: list_clips(Path(place), split),
+    "avs1k": lambda place, split: list_avs1k(Path(place), split),
+    "dhf1k": lambda place, split: list_dhf1k(Path(place), split),
+    "hollywood2": lambda place, split: list_action_videos(Path(place), split, "hollywood2"),
+    "ucf": lambda place, split: list_action_videos(Path(place), split, "ucf"),
     "videos": lambda place, split: list_videos(Path(place)),
     "synthetic": _open_flight,
 }

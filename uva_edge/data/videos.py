@@ -77,5 +77,5 @@ def _read_untaught(video: Path) -> Iterator[LabelledFrame]:
 def _read_taught(video: Path, source: Path) -> Iterator[LabelledFrame]:
     (maps,) = read_arrays(source, "maps")
     checked = checked_maps(source, maps, len(maps), "frame")
-    for frame, teacher in with_labels(decode_video(video), checked, source):
+    for frame, teacher in with_labels(decode_video(video), list(checked), source):
         yield LabelledFrame(frame, teacher=teacher)
