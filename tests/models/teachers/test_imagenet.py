@@ -89,7 +89,7 @@ def test_vgg_m_sees_what_it_saw_in_caffe(tmp_path: Path) -> None:
     teacher.load_imagenet(write(tmp_path / "vggm.pth", tensors))
     assert teacher.pretrained
     frames = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    centred = torch.tensor(frames[..., ::-1].astype(np.float32) - np.float32((100, 110, 118)))
+    centred = torch.tensor(frames[..., ::-1].astype(np.float32) - np.array((100, 110, 118), np.float32))
     weight, bias = tensors["features.0.weight"], tensors["features.0.bias"]
     expected = functional.conv2d(centred.permute(0, 3, 1, 2), weight, bias, padding=3)
     torch.testing.assert_close(

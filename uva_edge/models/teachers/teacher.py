@@ -125,7 +125,8 @@ class TeacherNet(nn.Module):
 
     def predict(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As `Teacher.predict`, on the device where the weights are."""
-        return self._maps(frames, lambda inputs: (self(inputs),))[0]
+        maps: NDArray[np.float32] = self._maps(frames, lambda inputs: (self(inputs),))[0]
+        return maps
 
     def predict_outputs(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The maps of all `outputs`, float32 [outputs, T, h, w]: what hierarchical distillation learns from."""
