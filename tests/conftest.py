@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +55,47 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("untrained") / "checkpoint.safetensors"
     save_checkpoint(path, network, {"recipe": {"name": "none"}, "data": [], "teacher": ""})
     return path
+
+
+@pytest.fixture(scope="session")
+def tinyhd_widths() -> Any:
+    """Narrow channels that fit each other: every scale of the encoder comes to six."""
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from uva_edge.models.tinyhd import Widths
+
+    adapters = [(6, 24)] * 37
+    adapters[1:4] = [(24, 24), (6, 6), (6, 1)]
+    adapters[5:8] = [(6, 24), (6, 6), (6, 1)]
+    adapters[11], adapters[15] = (6, 1), (6, 1)
+    adapters[18], adapters[20:24] = (6, 6), [(6, 6), (6, 6), (6, 6), (6, 1)]
+    adapters[24:27] = [(6, 6)] * 3
+    adapters[27:33] = [(6, 8), (6, 32), (6, 64), (6, 2), (6, 8), (6, 16)]
+    adapters[33:37] = [(2, 2), (8, 4), (2, 1), (1, 1)]
+    return Widths((4, 4, 4, 4, 8, 8, 8, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 8), tuple(adapters))
+
+
+@pytest.fixture(scope="session")
+def tinyhd(tinyhd_widths: Any) -> Callable[[str], Any]:
+    """A narrow TinyHD of that variant, in eval mode, random in its weights and batch statistics."""
+    import torch
+
+    from uva_edge.models.tinyhd import TinyHD
+
+    def _tinyhd(variant: str) -> Any:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(6)
+            network = TinyHD(variant, tinyhd_widths)  # type: ignore[arg-type]
+            for module in network.modules():
+                if isinstance(module, torch.nn.Conv3d):
+                    # Less would hide the frames' part in a map, more would show the rounding of every sum.
+                    torch.nn.init.kaiming_normal_(module.weight)
+                    module.weight.data.mul_(0.8)
+                elif isinstance(module, torch.nn.BatchNorm3d):
+                    module.running_mean.normal_(0, 0.3)
+                    module.running_var.uniform_(0.5, 1.5)
+        return network.eval()
+
+    return _tinyhd
 
 
 @pytest.fixture(scope="session")

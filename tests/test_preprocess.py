@@ -21,16 +21,18 @@ RESOLUTIONS = (1, 3, 8, 32)
 SIZES = ((1, 1), (1, 7), (5, 1), (2, 2), (3, 5), (17, 31), (64, 64), (97, 130), (240, 321))
 
 
-def reference(pixel: Callable[[int, int], Sequence[int]], height: int, width: int, side: int) -> U8:
+def reference(
+    pixel: Callable[[int, int], Sequence[int]], height: int, width: int, rows: int, columns: int
+) -> U8:
     """The definition as its text says it: integer positions, one sample at a time, rounded block means."""
-    out = np.zeros((side, side, 3), np.uint8)
-    for row in range(side):
-        for column in range(side):
+    out = np.zeros((rows, columns, 3), np.uint8)
+    for row in range(rows):
+        for column in range(columns):
             total = np.zeros(3, np.int64)
             for dy in range(4):
                 for dx in range(4):
-                    y = ((2 * (4 * row + dy) + 1) * height) // (8 * side)
-                    x = ((2 * (4 * column + dx) + 1) * width) // (8 * side)
+                    y = ((2 * (4 * row + dy) + 1) * height) // (8 * rows)
+                    x = ((2 * (4 * column + dx) + 1) * width) // (8 * columns)
                     total += pixel(y, x)
             out[row, column] = (total + 8) >> 4
     return out
@@ -78,7 +80,7 @@ def test_equals_the_definition(color: str, yuv_range: str) -> None:
             message = f"{color} {width}x{height} to {side}"
             assert ours.shape == (side, side, 3), message
             assert ours.dtype == np.uint8, message
-            np.testing.assert_array_equal(ours, reference(pixel, height, width, side), err_msg=message)
+            np.testing.assert_array_equal(ours, reference(pixel, height, width, side, side), err_msg=message)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,15 +88,18 @@ def test_equals_the_definition(color: str, yuv_range: str) -> None:
     color=st.sampled_from(COLORS),
     height=st.integers(1, 60),
     width=st.integers(1, 60),
-    side=st.integers(1, 12),
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_any_size(color: str, height: int, width: int, side: int, seed: int) -> None:
+def test_any_size(color: str, height: int, width: int, rows: int, columns: int, seed: int) -> None:
     if color == "yuyv":
         width *= 2
     frame, pixel = make(color, height, width, seed, "full")
-    ours = network_input(frame, side, color=color, yuv_range="full")  # type: ignore[arg-type]
-    np.testing.assert_array_equal(ours, reference(pixel, height, width, side))
+    ours = network_input(frame, (rows, columns), color=color, yuv_range="full")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ours, reference(pixel, height, width, rows, columns))
+    if rows == columns:
+        np.testing.assert_array_equal(network_input(frame, rows, color=color, yuv_range="full"), ours)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("color", ["nv12", "i420"])
@@ -193,6 +198,8 @@ def test_wrong_options() -> None:
         network_input(frame, 8, yuv_range="tv")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="0"):
         network_input(frame, 0)
+    with pytest.raises(OptionError, match="0"):
+        network_input(frame, (8, 0))
 
 
 def test_faster_than_area_resize() -> None:

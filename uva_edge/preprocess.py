@@ -1,17 +1,17 @@
 """The one way from a camera frame to the network's input.
 
 The definition, bit for bit, for training, calibration, every backend and the C code. With a frame of
-H x W pixels and an input of R x R:
+H x W pixels and an input of R x R, or of R rows and C columns:
 
-1. sample a grid of 4R x 4R pixels at the cell centres, rows ``y_i = ((2i + 1) * H) // (8R)`` and columns
-   ``x_j = ((2j + 1) * W) // (8R)`` (integer arithmetic; a small frame repeats samples);
+1. sample a grid of 4R x 4C pixels at the cell centres, rows ``y_i = ((2i + 1) * H) // (8R)`` and columns
+   ``x_j = ((2j + 1) * W) // (8C)`` (integer arithmetic; a small frame repeats samples);
 2. bring each sample to RGB: BGR and RGB reorder, gray repeats, YUV converts by BT.601 (`YUV_RANGES`),
    where a pixel (y, x) of a 4:2:0 frame has the chroma sample (y // 2, x // 2), and of YUYV the U of
    pixel ``x - x % 2`` and the V of the pixel right of it;
 3. average each block of 4x4 samples: ``(sum + 8) >> 4`` per channel.
 
-There is no crop and no letterbox: the frame is stretched to the square, as [UVA] does. A full area resize
-reads every pixel of the frame and costs more than the network; this reads 16 R^2 of them.
+There is no crop and no letterbox: the frame is stretched to the input, as [UVA] does. A full area resize
+reads every pixel of the frame and costs more than the network; this reads 16 R C of them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ Plane: TypeAlias = NDArray[np.uint8]
 Frame: TypeAlias = "Plane | Sequence[Plane]"
 Color: TypeAlias = Literal["bgr", "rgb", "gray", "nv12", "i420", "yuyv"]
 YuvRange: TypeAlias = Literal["limited", "full"]
+Grid: TypeAlias = tuple[int, int]
+"""Rows and columns of the network's input."""
 
 COLORS: Final[tuple[Color, ...]] = ("bgr", "rgb", "gray", "nv12", "i420", "yuyv")
 
@@ -45,9 +47,9 @@ _REMAP_CHUNK: Final = 65536  # pixels; cv2 spreads larger calls over threads tha
 
 
 def network_input(
-    frame: Frame, resolution: int, *, color: Color = "bgr", yuv_range: YuvRange = "limited"
+    frame: Frame, resolution: int | Grid, *, color: Color = "bgr", yuv_range: YuvRange = "limited"
 ) -> NDArray[np.uint8]:
-    """The network's input for one camera frame: uint8 [R, R, 3], RGB.
+    """The network's input for one camera frame: uint8 [R, R, 3] or [R, C, 3], RGB.
 
     Args:
         frame: uint8, any size from 1x1, any strides, read-only or not. By `color`:
@@ -55,7 +57,7 @@ def network_input(
             ``nv12``: [H + H/2, W] with W even, or the planes (Y [H, W], UV [ceil(H/2), ceil(W/2), 2]).
             ``i420``: [H + H/2, W] with W even, or the planes (Y, U, V), U and V [ceil(H/2), ceil(W/2)].
             ``yuyv``: [H, W, 2] with W even: Y in channel 0, U and V in turns in channel 1.
-        resolution: R, the side of the network's input in pixels.
+        resolution: the network's input in pixels: R, its side, or (R, C), its rows and columns.
         color: the pixel format of the frame.
         yuv_range: ``limited`` (luma 16..235, what video uses) or ``full`` (0..255, as in JPEG).
 
@@ -63,12 +65,13 @@ def network_input(
         FrameError: the frame is not what its color format says.
         OptionError: an unknown color or range, or a resolution below 1.
     """
-    if resolution < 1:
+    grid = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if min(grid) < 1:
         raise OptionError(f"resolution must be at least 1, got {resolution}")
     if yuv_range not in YUV_RANGES:
         raise OptionError(f'yuv_range must be "limited" or "full", got {yuv_range!r}')
     planes = _planes(frame, color)
-    return _CONVERTERS[color](planes, resolution, yuv_range)
+    return _CONVERTERS[color](planes, grid, yuv_range)
 
 
 def frame_size(frame: Frame, *, color: Color = "bgr") -> tuple[int, int]:
@@ -168,33 +171,32 @@ def _separate_planes_420(planes: list[Plane], color: Color) -> tuple[Plane, ...]
 
 
 @lru_cache(maxsize=32)
-def _grid(
-    height: int, width: int, resolution: int, subsampling: tuple[int, int]
+def _coordinates(
+    height: int, width: int, grid: Grid, subsampling: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-    """Coordinates (x, y) of all samples, [16 R, R, 2], ordered (block row, sample in block, block column).
+    """Coordinates (x, y) of all samples, [16 R, C, 2], ordered (block row, sample in block, block column).
 
     With the 16 samples of a block in 16 consecutive rows, the averages become sums of contiguous memory.
     """
-    ys = sample_positions(height, resolution).reshape(resolution, _OVERSAMPLING, 1, 1) // subsampling[0]
-    xs = (
-        sample_positions(width, resolution).reshape(resolution, _OVERSAMPLING).T[None, None] // subsampling[1]
-    )
-    grid = np.stack(np.broadcast_arrays(xs, ys), axis=-1).reshape(-1, resolution, 2)
-    return grid, grid.astype(np.int16)
+    rows, columns = grid
+    ys = sample_positions(height, rows).reshape(rows, _OVERSAMPLING, 1, 1) // subsampling[0]
+    xs = sample_positions(width, columns).reshape(columns, _OVERSAMPLING).T[None, None] // subsampling[1]
+    samples = np.stack(np.broadcast_arrays(xs, ys), axis=-1).reshape(-1, columns, 2)
+    return samples, samples.astype(np.int16)
 
 
 def _gather(
     plane: Plane,
-    resolution: int,
+    grid: Grid,
     size: tuple[int, ...] | None = None,
     subsampling: tuple[int, int] = (1, 1),
 ) -> NDArray[np.uint8]:
-    """The samples of one plane, [16 R, R, channels].
+    """The samples of one plane, [16 R, C, channels].
 
     A chroma plane says the (H, W) of its frame and how many rows and columns of that share one of its own.
     """
     height, width = size or plane.shape[:2]
-    indices, coordinates = _grid(height, width, resolution, subsampling)
+    indices, coordinates = _coordinates(height, width, grid, subsampling)
     channels = plane.shape[2] if plane.ndim == 3 else 1
     packed = plane.strides[1] == channels and (plane.ndim == 2 or channels == 1 or plane.strides[2] == 1)
     if not packed or plane.strides[0] < plane.shape[1] * channels or max(height, width) > _REMAP_LIMIT:
@@ -203,46 +205,46 @@ def _gather(
     import cv2
 
     samples = np.empty((*coordinates.shape[:2], channels), np.uint8)
-    step = max(1, _REMAP_CHUNK // resolution)
+    step = max(1, _REMAP_CHUNK // grid[1])
     for start in range(0, len(coordinates), step):
         part = slice(start, start + step)
         cv2.remap(plane, coordinates[part], None, cv2.INTER_NEAREST, dst=samples[part])  # type: ignore[call-overload]
     return samples
 
 
-# --- one function a color format: planes to [R, R, 3] RGB -----------------------------------------------
+# --- one function a color format: planes to [R, C, 3] RGB -----------------------------------------------
 # BGR and gray are reordered after the averages, which are per channel: the same numbers, 16 times less work.
 
 
-def _from_bgr(planes: tuple[Plane, ...], resolution: int, _: YuvRange) -> NDArray[np.uint8]:
-    return np.take(_block_means(_gather(planes[0], resolution)), (2, 1, 0), axis=2)
+def _from_bgr(planes: tuple[Plane, ...], grid: Grid, _: YuvRange) -> NDArray[np.uint8]:
+    return np.take(_block_means(_gather(planes[0], grid)), (2, 1, 0), axis=2)
 
 
-def _from_rgb(planes: tuple[Plane, ...], resolution: int, _: YuvRange) -> NDArray[np.uint8]:
-    return _block_means(_gather(planes[0], resolution))
+def _from_rgb(planes: tuple[Plane, ...], grid: Grid, _: YuvRange) -> NDArray[np.uint8]:
+    return _block_means(_gather(planes[0], grid))
 
 
-def _from_gray(planes: tuple[Plane, ...], resolution: int, _: YuvRange) -> NDArray[np.uint8]:
-    return np.repeat(_block_means(_gather(planes[0], resolution)), 3, axis=2)
+def _from_gray(planes: tuple[Plane, ...], grid: Grid, _: YuvRange) -> NDArray[np.uint8]:
+    return np.repeat(_block_means(_gather(planes[0], grid)), 3, axis=2)
 
 
-def _from_nv12(planes: tuple[Plane, ...], resolution: int, yuv_range: YuvRange) -> NDArray[np.uint8]:
+def _from_nv12(planes: tuple[Plane, ...], grid: Grid, yuv_range: YuvRange) -> NDArray[np.uint8]:
     luma, chroma = planes
-    uv = _gather(chroma, resolution, luma.shape, (2, 2))
-    return _block_means(_yuv_to_rgb(_gather(luma, resolution), uv[:, :, :1], uv[:, :, 1:], yuv_range))
+    uv = _gather(chroma, grid, luma.shape, (2, 2))
+    return _block_means(_yuv_to_rgb(_gather(luma, grid), uv[:, :, :1], uv[:, :, 1:], yuv_range))
 
 
-def _from_i420(planes: tuple[Plane, ...], resolution: int, yuv_range: YuvRange) -> NDArray[np.uint8]:
+def _from_i420(planes: tuple[Plane, ...], grid: Grid, yuv_range: YuvRange) -> NDArray[np.uint8]:
     luma, u, v = planes
-    u_samples, v_samples = (_gather(plane, resolution, luma.shape, (2, 2)) for plane in (u, v))
-    return _block_means(_yuv_to_rgb(_gather(luma, resolution), u_samples, v_samples, yuv_range))
+    u_samples, v_samples = (_gather(plane, grid, luma.shape, (2, 2)) for plane in (u, v))
+    return _block_means(_yuv_to_rgb(_gather(luma, grid), u_samples, v_samples, yuv_range))
 
 
-def _from_yuyv(planes: tuple[Plane, ...], resolution: int, yuv_range: YuvRange) -> NDArray[np.uint8]:
+def _from_yuyv(planes: tuple[Plane, ...], grid: Grid, yuv_range: YuvRange) -> NDArray[np.uint8]:
     image = planes[0]
     height, width = image.shape[:2]
-    groups = _gather(image.reshape(height, width // 2, 4), resolution, (height, width), (1, 2))  # Y U Y V
-    luma = _gather(image, resolution)[:, :, :1]
+    groups = _gather(image.reshape(height, width // 2, 4), grid, (height, width), (1, 2))  # Y U Y V
+    luma = _gather(image, grid)[:, :, :1]
     return _block_means(_yuv_to_rgb(luma, groups[:, :, 1:2], groups[:, :, 3:], yuv_range))
 
 
@@ -264,16 +266,15 @@ def _yuv_to_rgb(
 
 
 def _block_means(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[16 R, R, channels] samples to the rounded means of their blocks, [R, R, channels]."""
-    resolution = samples.shape[1]
-    blocks = samples.reshape(resolution, _OVERSAMPLING**2, -1)
+    """[16 R, C, channels] samples to the rounded means of their blocks, [R, C, channels]."""
+    blocks = samples.reshape(-1, _OVERSAMPLING**2, samples.shape[1] * samples.shape[2])
     sums = cast("NDArray[np.uint16]", blocks.sum(axis=1, dtype=np.uint16))
     sums += 8
     sums >>= 4
-    return sums.astype(np.uint8).reshape(resolution, resolution, -1)
+    return sums.astype(np.uint8).reshape(len(blocks), *samples.shape[1:])
 
 
-_CONVERTERS: Final[dict[Color, Callable[[tuple[Plane, ...], int, YuvRange], NDArray[np.uint8]]]] = {
+_CONVERTERS: Final[dict[Color, Callable[[tuple[Plane, ...], Grid, YuvRange], NDArray[np.uint8]]]] = {
     "bgr": _from_bgr,
     "rgb": _from_rgb,
     "gray": _from_gray,
