@@ -8,10 +8,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from uva_edge.data.sources import open_footage
 from uva_edge.errors import DamagedFileError, DataError
@@ -45,7 +47,7 @@ def cut(path: str) -> Damage:
     )
 
 
-def arrays(path: str, **named: np.ndarray) -> Damage:  # type: ignore[type-arg]
+def arrays(path: str, **named: NDArray[Any]) -> Damage:
     return lambda root: np.savez(root / path, **named)
 
 

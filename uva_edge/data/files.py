@@ -138,7 +138,10 @@ def read_matrix(path: Path, name: str) -> NDArray[Any]:
         kinds = {found: (shape, kind) for found, shape, kind in whosmat(BytesIO(data))}
         shape, kind = kinds.get(name, ((), "absent"))
         if kind in _MATRIX_KINDS and len(shape) == 2 and min(shape) > 0 and max(shape) <= MAX_SIDE:
-            return np.asarray(loadmat(BytesIO(data), variable_names=[name])[name])
+            matrix = np.asarray(loadmat(BytesIO(data), variable_names=[name])[name])
+            if matrix.shape != shape or matrix.dtype.kind not in "buif":
+                raise ValueError(f"{name} is not what its header says")
+            return matrix
     except Exception as error:  # SciPy has no error of its own for damaged bytes
         raise DamagedFileError(f"{path}: expected a MATLAB file of version 5 to 7; {error}") from None
     raise DataError(
@@ -189,11 +192,15 @@ def _decode_image(path: Path, mode: int) -> NDArray[np.uint8]:
         image = None
     if image is None:
         raise DamagedFileError(f"{path}: expected an image, got {len(data)} bytes that can't be decoded")
+    return _checked_size(path, np.asarray(image, np.uint8))
+
+
+def _checked_size(path: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if max(image.shape) > MAX_SIDE:
         raise DataError(
             f"{path}: expected sides of at most {MAX_SIDE} pixels, got {image.shape[:2]}; scale it"
         )
-    return np.asarray(image, np.uint8)
+    return image
 
 
 def _read_bytes(path: Path, limit: int, what: str) -> bytes:
@@ -215,7 +222,7 @@ def decode_video(path: Path) -> Iterator[NDArray[np.uint8]]:
     Raises:
         DamagedFileError: it can't be opened, or ends before the number of frames that its container announces
             (1 % less is let pass, for some containers only estimate it).
-        DataError: there is no such file.
+        DataError: there is no such file, or a side of a frame is longer than `MAX_SIDE`.
     """
     if not path.is_file():
         raise DataError(f"{path}: No such file; a video was expected")
@@ -228,7 +235,7 @@ def decode_video(path: Path) -> Iterator[NDArray[np.uint8]]:
             if not read:
                 break
             count += 1
-            yield np.asarray(frame, np.uint8)
+            yield _checked_size(path, np.asarray(frame, np.uint8))
     finally:
         capture.release()
     if count == 0 or announced - count > announced // 100:

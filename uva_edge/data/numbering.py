@@ -39,7 +39,7 @@ def by_number(files: Iterable[Path], digits: int = 9) -> dict[int, Path]:
             consecutive frames.
     """
     found: dict[int, Path] = {}
-    for path in sorted(files):
+    for path in sorted(files, key=str):
         match = _NUMBER.search(path.stem[-digits:])
         if match is None:
             raise DataError(f"{path}: expected a name that ends in the number of its frame, such as 00001")
