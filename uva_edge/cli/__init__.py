@@ -17,9 +17,10 @@ import uva_edge
 from uva_edge.errors import UvaEdgeError
 
 from .checking import doctor, verify
+from .evaluating import evaluate
 from .exporting import export
 from .predicting import EXIT_INTERRUPTED, demo, predict
-from .training import evaluate, train
+from .training import train
 
 
 class _Group(click.Group):

@@ -16,16 +16,19 @@ from .shared import needs
 )
 @click.option("--name", help="Name of the bundle  [default: the directory's]")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Score the checkpoint on this data's val split too."
+    "--data", metavar="SPEC", help="Score the checkpoint on this data's val split too (see evaluate)."
 )
-def export(checkpoint: Path, output: Path, name: str | None, data: Path | None) -> None:
+def export(checkpoint: Path, output: Path, name: str | None, data: str | None) -> None:
     """Make the bundle of CHECKPOINT: ONNX artifacts, run and compared before anything is written."""
     with needs("export"):
         from uva_edge.export.bundles import export_bundle
     accuracy = None
     if data is not None:
         with needs("train"):
-            from uva_edge.training.command import evaluate_checkpoint
-        accuracy = evaluate_checkpoint(checkpoint, data, "val")
+            from uva_edge.data.sources import open_footage
+            from uva_edge.training.predictors import from_checkpoint
+            from uva_edge.training.scoring import score
+        predictor = from_checkpoint(checkpoint)
+        accuracy = score([predictor], open_footage(data, "val")).means(predictor.name)
     bundle = export_bundle(checkpoint, output, name=name or output.resolve().name, accuracy=accuracy)
     click.echo(bundle.location)

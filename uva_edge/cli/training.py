@@ -1,4 +1,4 @@
-"""`uva-edge train` and `uva-edge evaluate`."""
+"""`uva-edge train`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .shared import json_option, make_console, needs, print_json, table
+from .shared import needs
 
 
 @click.command()
@@ -56,26 +56,3 @@ def train(
         report=report,
     )
     click.echo(str(output / "checkpoint.safetensors"))
-
-
-@click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="Root of images.csv, clips.csv, ..."
-)
-@click.option("--split", default="val", show_default=True)
-@json_option
-def evaluate(checkpoint: Path, data: Path, split: str, as_json: bool) -> None:
-    """Score CHECKPOINT on human fixations (stills) and on the teacher's maps (clips)."""
-    with needs("train"):
-        from uva_edge.training.command import evaluate_checkpoint
-    scores = evaluate_checkpoint(checkpoint, data, split)
-    if as_json:
-        print_json(scores)
-        return
-    rows = [
-        (name, metric, f"{value:.4f}")
-        for name, metrics in scores.items()
-        for metric, value in metrics.items()
-    ]
-    make_console().print(table(("data", "metric", "value"), rows))

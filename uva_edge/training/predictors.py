@@ -87,7 +87,7 @@ def from_network(name: str, network: UvaNet) -> Predictor:
             network.train(training)
         return maps.numpy(), state
 
-    def predict(_: Footage, frames: Iterable[Image]) -> Iterator[NDArray[np.float32]]:
+    def predict(footage: Footage, frames: Iterable[Image]) -> Iterator[NDArray[np.float32]]:
         inputs = (network_input(frame, config.resolution) for frame in frames)
         for first in inputs:
             # The first frame is its own predecessor; with lookahead the last is its own successor.

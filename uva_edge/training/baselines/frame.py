@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ Image: TypeAlias = NDArray[np.uint8]
 """[H, W, 3] BGR."""
 Map: TypeAlias = NDArray[np.float32]
 """[h, w]."""
-Plane: TypeAlias = NDArray[np.float32]
+Plane: TypeAlias = NDArray[np.floating[Any]]
+"""[h, w]: one of the numbers that a pixel has."""
 Baseline: TypeAlias = Callable[[Iterable[Image]], Iterator[Map]]
 
 
@@ -35,7 +36,7 @@ def shrunk(image: Image, side: int) -> NDArray[np.float32]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise FrameError(f"a frame is uint8 [H, W, 3] in BGR; got {image.dtype} {image.shape}")
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / 255
+    return np.asarray(small / 255, np.float32)
 
 
 def intensity(bgr: NDArray[np.float32]) -> Plane:
@@ -43,6 +44,6 @@ def intensity(bgr: NDArray[np.float32]) -> Plane:
     return np.asarray(bgr.mean(axis=2))
 
 
-def smoothed(values: Plane, sigma: float) -> Plane:
+def smoothed(values: Plane, sigma: float) -> Map:
     """Under a Gaussian of `sigma` pixels; what lies outside is the mirrored inside."""
     return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)

@@ -153,7 +153,7 @@ def _unclearness(saliency: Plane) -> float:
         return np.inf
     values = smoothed(saliency, _ENTROPY_SMOOTHING)
     low, high = float(values.min()), float(values.max())
-    levels = np.rint(255 * (values - low) / max(high - low, np.finfo(np.float32).tiny)).astype(np.int64)
+    levels = np.rint(255 * (values - low) / ((high - low) or 1.0)).astype(np.int64)
     shares = np.bincount(levels.ravel(), minlength=256) / levels.size
     shares = shares[shares > 0]
     entropy = -float(np.sum(shares * np.log2(shares)))

@@ -48,7 +48,7 @@ def self_resemblance(image: Image) -> Map:
         inner = _window_sum(np.einsum("hwk,hwk->hw", kernels[centres, centres], kernels[others]), _MATRIX)
         cosine = inner / (norms[centres, centres] * norms[others])
         total += np.exp((cosine[inside, inside] - 1) / _FALL_OFF**2)
-    return 1 / total
+    return np.reciprocal(total)
 
 
 def _lab(image: Image) -> NDArray[np.float32]:
