@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from uva_edge.errors import OptionError
 from uva_edge.models.teachers.ensemble import Ensemble
+from uva_edge.models.teachers.registry import build_teacher
 from uva_edge.models.teachers.teacher import Size, Teacher
 
 
@@ -76,6 +77,18 @@ def test_members_without_a_density() -> None:
         Ensemble([nothing, point(2, 2)]).predict(FRAMES), point(2, 2).predict(FRAMES)
     )
     assert not Ensemble([nothing]).predict(FRAMES).any()
+
+
+def test_networks_as_members() -> None:
+    members: list[Teacher] = [
+        build_teacher(name, width=1 / 32, resolution=size)
+        for name, size in (("salnet", (24, 32)), ("tsnet", (32, 48)))
+    ]
+    maps = Ensemble(members).predict(
+        np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+    )
+    assert maps.shape == (3, 32, 48)
+    np.testing.assert_array_equal(maps.max(axis=(1, 2)), 1)
 
 
 @pytest.mark.parametrize(

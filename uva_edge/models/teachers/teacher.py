@@ -20,7 +20,7 @@ Size = tuple[int, int]
 """(height, width)."""
 
 MAX_SIDE: Final = 1024
-_BATCH: Final = 8
+_BATCH: Final = 4
 """Frames that go through a network at once: what bounds the memory of `predict`."""
 
 
