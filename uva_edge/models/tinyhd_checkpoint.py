@@ -17,6 +17,7 @@ from uva_edge.errors import DataError
 from uva_edge.models.tinyhd import ADAPTERS, LAYERS, WINDOW, TinyHD, Variant, Widths
 
 MAX_BYTES: Final = 64 << 20
+MAX_VALUES: Final = MAX_BYTES // 4
 
 _KEY: Final = "student_model"
 _PROBE: Final = (1, 3, WINDOW, 32, 32)
@@ -76,16 +77,20 @@ def _network(weights: Mapping[str, Any]) -> TinyHD:
     for key, value in weights.items():
         if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.int64):
             raise ValueError(f"{key} is {getattr(value, 'dtype', type(value).__name__)}, expected float32")
-        if not value.isfinite().all():
-            raise ValueError(f"{key} holds NaN or infinity")
-    # On the meta device nothing is drawn or allocated, and a run checks that the widths fit each other.
+    if sum(value.numel() for value in weights.values()) > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES} values")
+    # On the meta device nothing is drawn or allocated; the weights are then put in place as they are.
     with torch.device("meta"):
         network = TinyHD(_variant(weights), _widths(weights)).eval()
-        network(torch.empty(_PROBE))
-    for key, value in network.state_dict().items():
-        if key in weights and weights[key].dtype != value.dtype:
-            raise ValueError(f"{key} is {weights[key].dtype}, expected {value.dtype}")
+    for key, expected in network.state_dict().items():
+        if key in weights and weights[key].dtype != expected.dtype:
+            raise ValueError(f"{key} is {weights[key].dtype}, expected {expected.dtype}")
+    for key, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{key} holds NaN or infinity")
     network.load_state_dict(weights, assign=True)
+    with torch.inference_mode():
+        network(torch.zeros(_PROBE))  # raises where the widths of two layers don't fit each other
     return network
 
 

@@ -1,4 +1,4 @@
-"""TinyHD as a teacher: the maps of a whole clip."""
+"""TinyHD as a teacher (see `uva_edge.models.teachers.teacher.Teacher`): the maps of a whole clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uva_edge.errors import FrameError, OptionError
+from uva_edge.errors import OptionError
+from uva_edge.models.teachers.teacher import check_frames
 from uva_edge.models.tinyhd import GRID, WINDOW, TinyHD, normalize
 from uva_edge.preprocess import network_input
 
@@ -30,6 +31,8 @@ class TinyHDTeacher:
         if batch < 1:
             raise OptionError(f"batch must be at least 1, got {batch}")
         self.network = network
+        self.name = f"tinyhd-{network.variant}"
+        self.resolution = GRID
         self._batch = batch
         self._device = next(network.parameters()).device
 
@@ -37,18 +40,17 @@ class TinyHDTeacher:
         """The maps of T consecutive frames, uint8 [T, H, W, 3] RGB of any size: float32 [T, 192, 256] in [0, 1].
 
         S: a window of 16 ends at every frame. M: windows of 16 begin at every eighth frame, and the maps where
-        they overlap are averaged. Frames before the first are the first, repeated.
+        they overlap are averaged. Frames before the first are the first, repeated. Each map is scaled to its
+        peak.
 
         Raises:
             FrameError: no frames, or another dtype or shape.
         """
-        if not isinstance(frames, np.ndarray) or frames.ndim != 4 or not len(frames):
-            raise FrameError(
-                f"a clip is uint8 [T, H, W, 3] with at least one frame; got {np.shape(frames)} of "
-                f"{getattr(frames, 'dtype', type(frames).__name__)}"
-            )
+        check_frames(frames)
         inputs = np.stack([network_input(frame, GRID, color="rgb") for frame in frames])
-        return self._last_frames(inputs) if self.network.variant == "s" else self._all_frames(inputs)
+        maps = self._last_frames(inputs) if self.network.variant == "s" else self._all_frames(inputs)
+        maps /= maps.max(axis=(1, 2), keepdims=True)  # a sigmoid is never zero everywhere
+        return maps
 
     def _last_frames(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         ends = list(range(len(inputs)))
