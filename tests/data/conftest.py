@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ SIZE = (64, 48)
 CLIP_FRAMES = 9
 
 MakeVideo = Callable[[Path, int], None]
+Matlab = Callable[..., bytes]
 Tell = Callable[[NDArray[np.uint8]], int]
 
 
@@ -63,6 +66,28 @@ def _fixated(number: int) -> NDArray[np.uint8]:
     fixated = np.zeros((6, 8), np.uint8)
     fixated[[1, 4], number] = 1
     return fixated
+
+
+def _element(kind: int, data: bytes) -> bytes:
+    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def _matlab(*, compressed: bool = True, **matrices: NDArray[np.uint8]) -> bytes:
+    """A MATLAB file of version 5, or 7 if compressed: matrices of class uint8."""
+    data = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    for name, values in matrices.items():
+        parts = (6, struct.pack("<II", 9, 0)), (5, struct.pack(f"<{values.ndim}i", *values.shape))
+        parts += (1, name.encode()), (2, values.tobytes("F"))
+        matrix = _element(14, b"".join(_element(*part) for part in parts))
+        packed = zlib.compress(matrix)
+        data += struct.pack("<II", 15, len(packed)) + packed if compressed else matrix
+    return data
+
+
+@pytest.fixture(scope="session")
+def matlab() -> Matlab:
+    """The bytes of a MATLAB file of matrices of uint8."""
+    return _matlab
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +145,6 @@ def avs1k(tmp_path: Path) -> Path:
 @pytest.fixture
 def dhf1k(tmp_path: Path) -> Path:
     """0001.AVI and the folder of frames 0600 in train, 0601 in val, four frames each."""
-    scipy_io = pytest.importorskip("scipy.io", reason="needs the extra 'train'")
     root = tmp_path / "dhf1k"
     for name in ("0001", "0600", "0601"):
         for number in range(1, 5):
@@ -128,7 +152,7 @@ def dhf1k(tmp_path: Path) -> Path:
             _image(annotation / "maps" / f"{number:04d}.png", _density(number))
             mat = annotation / "fixation" / "maps" / f"{number:04d}.mat"
             mat.parent.mkdir(parents=True, exist_ok=True)
-            scipy_io.savemat(mat, {"I": _fixated(number)}, do_compression=True)
+            mat.write_bytes(_matlab(I=_fixated(number)))
             if name == "0600":
                 _image(root / "video" / name / f"{number:04d}.png", _shade(number))
     for name in ("0001.AVI", "0601.mp4"):

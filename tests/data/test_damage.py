@@ -63,15 +63,6 @@ def longer_video(path: str) -> Damage:
     return damage
 
 
-def matrix(path: str, **named: object) -> Damage:
-    def damage(root: Path) -> None:
-        from scipy.io import savemat
-
-        savemat(root / path, named)
-
-    return damage
-
-
 def read_everything(kind: str, root: Path) -> None:
     spec = str(root) if kind == "annotated" else f"{kind}:{root}"
     for item in open_footage(spec, "train"):
@@ -255,6 +246,15 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         move("trainSet/Frame/car_02/car_02_00003.jpg", "trainSet/Frame/car_02/cover.jpg"),
         r"cover\.jpg: expected a name that ends in the number",
     ),
+    "frames and ground truth swapped": (
+        "avs1k",
+        lambda root: (
+            (root / "trainSet/Frame").rename(root / "trainSet/other"),
+            (root / "trainSet/Ground").rename(root / "trainSet/Frame"),
+            (root / "trainSet/other").rename(root / "trainSet/Ground"),
+        ),
+        r"Ground/boat_1/boat_1_00001\.jpg: expected a density in grey, got a picture in colour",
+    ),
     # DHF1K
     "no annotation": ("dhf1k", remove("annotation/0001"), r"annotation/0001/maps: No such folder"),
     "no video": ("dhf1k", remove("video/0001.AVI"), r"annotation/0001: no video 0001 in .*video"),
@@ -286,20 +286,10 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         ],
         r"0002\.png: expected 1 for the first frame of 0001\.AVI",
     ),
-    "another variable": (
+    "no fixation map in a file": (
         "dhf1k",
-        matrix("annotation/0001/fixation/maps/0002.mat", J=np.ones((6, 8))),
-        r"0002\.mat: expected a matrix of numbers I, .* it is absent",
-    ),
-    "a cell for a matrix": (
-        "dhf1k",
-        matrix("annotation/0001/fixation/maps/0002.mat", I=np.array([["a"]], object)),
-        r"0002\.mat: expected a matrix of numbers I, .* it is cell",
-    ),
-    "a matrix of three dimensions": (
-        "dhf1k",
-        matrix("annotation/0001/fixation/maps/0002.mat", I=np.ones((6, 8, 3))),
-        r"0002\.mat: expected a matrix of numbers I, .* it is double \(6, 8, 3\)",
+        put("annotation/0001/fixation/maps/0002.mat", b"MATLAB".ljust(124) + b"\x00\x01IM"),
+        r"0002\.mat: expected a matrix I in it; there is none",
     ),
     "an empty split": (
         "dhf1k",

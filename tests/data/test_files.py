@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,10 +22,10 @@ from uva_edge.data.files import (
     checked_name,
     decode_video,
     read_arrays,
+    read_density,
     read_grey,
     read_image,
     read_map_shape,
-    read_matrix,
     read_table,
     with_labels,
 )
@@ -140,56 +138,6 @@ def damage(path: Path, place: float, value: int, cut: bool) -> None:
     path.write_bytes(bytes(data[:index] if cut else data))
 
 
-# --- matrices -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mat(tmp_path: Path) -> Path:
-    scipy_io = pytest.importorskip("scipy.io", reason="needs the extra 'train'")
-    scipy_io.savemat(tmp_path / "a.mat", {"I": np.eye(5, 7), "J": np.ones(3)}, do_compression=True)
-    return tmp_path / "a.mat"
-
-
-@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32, np.float64])
-def test_a_matrix_of_any_number(mat: Path, kind: type) -> None:
-    from scipy.io import savemat
-
-    savemat(mat, {"I": np.eye(5, 7).astype(kind)})
-    assert np.array_equal(read_matrix(mat, "I") != 0, np.eye(5, 7) != 0)
-
-
-def test_a_matrix_is_bounded(mat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_SIDE", 6)
-    with pytest.raises(DataError, match=r"sides of at most 6; it is double \(5, 7\)"):
-        read_matrix(mat, "I")
-    monkeypatch.setattr(files, "MAX_MATRIX_BYTES", 100)
-    with pytest.raises(DataError, match=r"a\.mat: more than 100 bytes; a MATLAB file is smaller"):
-        read_matrix(mat, "I")
-
-
-def test_version_7_3_is_refused(mat: Path) -> None:
-    data = bytearray(mat.read_bytes())
-    data[124:128] = b"\x00\x02IM"
-    mat.write_bytes(bytes(data))
-    with pytest.raises(DamagedFileError, match=r"a\.mat: expected a MATLAB file of version 5 to 7"):
-        read_matrix(mat, "I")
-
-
-@FUZZ
-@given(place=st.floats(0, 1), value=st.integers(0, 255), cut=st.booleans(), compressed=st.booleans())
-def test_damaged_matrices_are_refused_or_read(
-    mat: Path, place: float, value: int, cut: bool, compressed: bool
-) -> None:
-    from scipy.io import savemat
-
-    savemat(mat, {"I": np.eye(5, 7), "J": np.ones(3)}, do_compression=compressed)
-    damage(mat, place, value, cut)
-    with suppress(DataError):
-        matrix = read_matrix(mat, "I")
-        assert matrix.ndim == 2
-        assert matrix.dtype.kind in "buif"
-
-
 # --- images ---------------------------------------------------------------------------------------------
 
 
@@ -202,6 +150,20 @@ def test_an_image_and_its_grey_values(tmp_path: Path, suffix: str) -> None:
     assert np.abs(image.mean(axis=(0, 1)) - (200, 100, 50)).max() < 3
     assert grey.shape == (48, 64)
     assert grey.dtype == np.uint8
+
+
+@pytest.mark.parametrize("suffix", files.IMAGE_SUFFIXES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_density_is_grey(tmp_path: Path, suffix: str, channels: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    grey = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
+    cv2.imwrite(str(path), np.repeat(grey[:, :, None], channels, axis=2))
+    density = read_density(path)
+    assert density is not None
+    assert density.shape == (48, 64)
+    assert np.abs(density.astype(int) - grey).max() <= 3
+    cv2.imwrite(str(path), np.zeros((48, 64, channels), np.uint8))
+    assert read_density(path) is None
 
 
 @pytest.mark.parametrize("suffix", files.IMAGE_SUFFIXES)
@@ -291,15 +253,3 @@ def test_labels_are_as_many_as_frames(frames: int, labels: int) -> None:
         found = "more" if frames > labels else f"{frames}$"
         with pytest.raises(DataError, match=rf"maps\.npz: labels of {labels} frames, .* has {found}"):
             list(pairs)
-
-
-def test_reading_needs_scipy_for_matrices_alone() -> None:
-    code = "import sys; sys.modules['scipy'] = None; import uva_edge.data.sources as s; "
-    code += "from pathlib import Path; from uva_edge.errors import MissingPackageError\n"
-    code += "try: s.open_footage('', 'train')\nexcept ValueError: pass\n"
-    code += "from uva_edge.data.files import read_matrix\n"
-    code += "try: read_matrix(Path('a.mat'), 'I')\nexcept MissingPackageError as error: print(error)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert "a.mat: SciPy reads MATLAB files and is not installed: pip install scipy" in done.stdout, (
-        done.stderr
-    )

@@ -5,8 +5,9 @@ of fixations. That much follows from the authors' code (iCVTEAM/DIS: folders of 
 depth; file names that end in five digits and a suffix of four characters; the next frame has the next number;
 ground truth scaled by 1/255) and from a loader by others (one folder a video, numbers from 1). Assumed: a
 folder that holds several videos keeps them apart by what stands before the five digits, as the authors' resized
-copies may; every frame has its density; images may be .png, .jpg or .bmp, and either side another one. There
-are no points of fixation.
+copies may; every frame has its density; images may be .png, .jpg or .bmp, and either side another one. One
+public loader takes frames from ``Ground`` and densities from ``Frame``: should a copy be laid out so, it is
+refused, for its densities are in colour. There are no points of fixation.
 """
 
 from __future__ import annotations

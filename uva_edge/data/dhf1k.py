@@ -25,10 +25,10 @@ from uva_edge.data.files import (
     read_density,
     read_grey,
     read_image,
-    read_matrix,
     with_labels,
 )
 from uva_edge.data.footage import Footage, LabelledFrame
+from uva_edge.data.matlab import read_matrix
 from uva_edge.data.numbering import check_partners, is_visible, list_numbered
 from uva_edge.errors import DataError
 

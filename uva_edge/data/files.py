@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zipfile import ZipFile, ZipInfo
@@ -19,26 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.archive import list_members, open_archive, open_member
-from uva_edge.errors import BundleError, DamagedFileError, DataError, MissingPackageError
+from uva_edge.errors import BundleError, DamagedFileError, DataError
 
 MAX_ARRAY_BYTES: Final = 2**30
 """The largest array that is read from an .npz: 87,000 teacher maps of 96x128."""
 MAX_IMAGE_BYTES: Final = 2**28
 """The largest image file."""
-MAX_MATRIX_BYTES: Final = 2**24
-"""The largest MATLAB file: a fixation map has less than 2 MB."""
 MAX_SIDE: Final = 2**14
 """The longest side of an image; OpenCV's warps end at twice that."""
 
 IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp")
 VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts")
 
-_MATRIX_KINDS: Final = ("logical", "uint8", "int8", "uint16", "int16", "single", "double")
+_MOST_COLOUR: Final = 16
+"""How far the channels of a grey image may lie apart: JPEG does not keep them equal."""
 
 Label = TypeVar("Label")
 
 
-# --- tables and arrays ----------------------------------------------------------------------------------
+# --- tables, arrays, bytes ------------------------------------------------------------------------------
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
@@ -119,41 +117,23 @@ def _open_arrays(path: Path, names: Sequence[str]) -> Iterator[tuple[ZipFile, li
         raise DataError(f"{path}: expected an .npz file with {', '.join(names)}; {error}") from None
 
 
-def read_matrix(path: Path, name: str) -> NDArray[Any]:
-    """A matrix of numbers [h, w] from a MATLAB file of version 5 to 7, with sides of at most `MAX_SIDE`.
-
-    Raises:
-        DamagedFileError: the file can't be decoded.
-        DataError: it can't be read, is larger than `MAX_MATRIX_BYTES`, or has no such matrix.
-        MissingPackageError: SciPy is not installed.
-    """
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError:
-        raise MissingPackageError(
-            f"{path}: SciPy reads MATLAB files and is not installed: pip install scipy"
-        ) from None
-    data = _read_bytes(path, MAX_MATRIX_BYTES, "a MATLAB file")
-    try:
-        kinds = {found: (shape, kind) for found, shape, kind in whosmat(BytesIO(data))}
-        shape, kind = kinds.get(name, ((), "absent"))
-        if kind in _MATRIX_KINDS and len(shape) == 2 and min(shape) > 0 and max(shape) <= MAX_SIDE:
-            matrix = np.asarray(loadmat(BytesIO(data), variable_names=[name])[name])
-            if matrix.shape != shape or matrix.dtype.kind not in "buif":
-                raise ValueError(f"{name} is not what its header says")
-            return matrix
-    except Exception as error:  # SciPy has no error of its own for damaged bytes
-        raise DamagedFileError(f"{path}: expected a MATLAB file of version 5 to 7; {error}") from None
-    raise DataError(
-        f"{path}: expected a matrix of numbers {name}, with sides of at most {MAX_SIDE}; it is {kind} {shape}"
-    )
-
-
 def checked_maps(path: Path, maps: NDArray[Any], count: int, row: str) -> NDArray[np.uint8]:
     """The teacher's maps, if they are uint8 [count, h, w]; `row` says what each belongs to."""
     if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != count or not maps.size:
         raise DataError(f"{path}: maps are uint8 [{count}, h, w], one a {row}; got {maps.dtype} {maps.shape}")
     return maps
+
+
+def read_bytes(path: Path, limit: int, what: str) -> bytes:
+    """A whole file of at most `limit` bytes; `what` it is to be is for the message of a DataError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; {what} was expected") from None
+    if len(data) > limit:
+        raise DataError(f"{path}: more than {limit} bytes; {what} is smaller")
+    return data
 
 
 # --- images and videos ----------------------------------------------------------------------------------
@@ -175,16 +155,22 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 def read_density(path: Path) -> NDArray[np.uint8] | None:
-    """A density stored as an image, uint8 [h, w]; `None` if it is black, for then nothing is known.
+    """A density stored as a grey image, uint8 [h, w]; `None` if it is black, for then nothing is known.
 
-    Raises what `read_image` does.
+    Raises:
+        DamagedFileError: it can't be decoded, or ends too early.
+        DataError: it is in colour (frames where densities belong), or `read_image` would refuse it.
     """
-    density = read_grey(path)
+    density = _decode_image(path, cv2.IMREAD_ANYCOLOR)
+    if density.ndim == 3:
+        if int(np.ptp(density, axis=2).max()) > _MOST_COLOUR:
+            raise DataError(f"{path}: expected a density in grey, got a picture in colour; are they swapped?")
+        density = density[:, :, 1]
     return density if density.any() else None
 
 
 def _decode_image(path: Path, mode: int) -> NDArray[np.uint8]:
-    data = _read_bytes(path, MAX_IMAGE_BYTES, "an image")
+    data = read_bytes(path, MAX_IMAGE_BYTES, "an image")
     try:
         # Not cv2.imread, which fills up what is missing of a cut JPEG and says nothing.
         image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
@@ -201,17 +187,6 @@ def _checked_size(path: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"{path}: expected sides of at most {MAX_SIDE} pixels, got {image.shape[:2]}; scale it"
         )
     return image
-
-
-def _read_bytes(path: Path, limit: int, what: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {what} was expected") from None
-    if len(data) > limit:
-        raise DataError(f"{path}: more than {limit} bytes; {what} is smaller")
-    return data
 
 
 def decode_video(path: Path) -> Iterator[NDArray[np.uint8]]:
