@@ -1,7 +1,8 @@
-"""Views of a frame, of its past and of its ground truth that fit each other: crop, flip, light, ego-motion.
+"""Views of a frame, of its past and of its ground truth that fit each other: crop, flip, ego-motion, and how a
+cheap camera shows them.
 
-A view is what a virtual camera of 4R x 4R pixels would see; `network_input` then makes the input from it as it
-does from a real camera, so that training has no preprocessing of its own.
+A view is what a virtual camera of up to 2R x 2R pixels would see; `network_input` then makes the input from it as
+it does from a real camera, so that training has no preprocessing of its own.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ class Augmentation:
     """Ranges that a view is drawn from."""
 
     crop: tuple[float, float] = (0.6, 1.05)
-    """Side of the view in sides of the frame; beyond 1 the border is filled by reflection."""
+    """Side of the view of a still in sides of the frame; beyond 1 the border is filled by reflection."""
+    video_crop: tuple[float, float] = (0.9, 1.02)
+    """The same for video, whose teacher saw whole frames: its map of a part is not the part of its map."""
     aspect: float = 0.15
     """Largest change of the ratio of width to height, either way."""
+    flip: float = 0.5
     brightness: float = 0.25
     contrast: float = 0.2
+    blur: float = 0.1
+    """Share of the pairs that are out of focus,"""
+    noise: float = 0.1
+    """with sensor noise, which differs from frame to frame,"""
+    compression: float = 0.1
+    """and that a JPEG of low quality has been through."""
     pan: float = 0.03
     """Ego-motion between two frames: shift in sides of the view,"""
     zoom: float = 0.03
@@ -37,19 +47,41 @@ class Augmentation:
     still: float = 0.25
     """Share of the pairs without ego-motion."""
 
+    @classmethod
+    def none(cls) -> Augmentation:
+        """Whole frames as they are, and stills that stand still."""
+        whole = (1.0, 1.0)
+        return cls(
+            whole, whole, aspect=0, flip=0, brightness=0, contrast=0, blur=0, noise=0, compression=0, still=1
+        )
+
 
 def identity() -> Affine:
     return np.eye(3)
 
 
-def random_view(rng: np.random.Generator, ranges: Augmentation) -> Affine:
-    """A random crop of a random aspect, flipped half of the time."""
-    side = rng.uniform(*ranges.crop)
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How a camera shows a view; both frames of a pair get the same."""
+
+    light: NDArray[np.uint8]
+    """[256], a tone curve."""
+    blur: float = 0.0
+    """Sigma in cells of the network's input."""
+    noise: float = 0.0
+    """Standard deviation in grey levels of the input."""
+    quality: int = 100
+    """Of the JPEG; 100 is none."""
+
+
+def random_view(rng: np.random.Generator, ranges: Augmentation, crop: tuple[float, float]) -> Affine:
+    """A random crop of a random aspect, perhaps flipped."""
+    side = rng.uniform(*crop)
     ratio = np.exp(rng.uniform(-1, 1) * ranges.aspect / 2)
     width, height = side * ratio, side / ratio
     left, top = (_offset(rng, extent) for extent in (width, height))
     view = np.array([[width, 0, left], [0, height, top], [0, 0, 1.0]])
-    if rng.random() < 0.5:
+    if rng.random() < ranges.flip:
         view = view @ np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])
     return view
 
@@ -72,8 +104,17 @@ def random_motion(rng: np.random.Generator, ranges: Augmentation) -> Affine:
     return np.asarray(about_centre @ from_centre)
 
 
-def random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.uint8]:
-    """A random tone curve, as a table of 256 values for `see`."""
+def random_look(rng: np.random.Generator, ranges: Augmentation) -> Look:
+    """A random tone curve, and rarely blur, noise and compression."""
+    return Look(
+        light=_random_light(rng, ranges),
+        blur=rng.uniform(0.2, 0.7) if rng.random() < ranges.blur else 0.0,
+        noise=rng.uniform(1, 6) if rng.random() < ranges.noise else 0.0,
+        quality=int(rng.integers(10, 50)) if rng.random() < ranges.compression else 100,
+    )
+
+
+def _random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.uint8]:
     gain = 1 + rng.uniform(-1, 1) * ranges.contrast
     offset = rng.uniform(-1, 1) * ranges.brightness * 128
     values = (np.arange(256) - 128) * gain + 128 + offset
@@ -81,25 +122,42 @@ def random_light(rng: np.random.Generator, ranges: Augmentation) -> NDArray[np.u
 
 
 def see(
-    frame: NDArray[np.uint8], view: Affine, resolution: int, light: NDArray[np.uint8] | None = None
+    frame: NDArray[np.uint8],
+    view: Affine,
+    resolution: int,
+    look: Look | None = None,
+    rng: np.random.Generator | None = None,
 ) -> NDArray[np.uint8]:
-    """The network's input, uint8 [R, R, 3] RGB, of a BGR frame through a view."""
-    side = 4 * resolution
+    """The network's input, uint8 [R, R, 3] RGB, of a BGR frame through a view; `rng` draws the noise of `look`."""
+    # Two samples a cell and axis, of a frame that was packed with an area filter: four would cost a batch as much
+    # time as a quarter of its training step, and are averaged away.
+    samples = int(np.clip(round(max(frame.shape[:2]) / resolution), 1, 2))
+    side = samples * resolution
     matrix = _pixels(view, (side, side), (frame.shape[1], frame.shape[0]))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     seen = cv2.warpAffine(frame, matrix[:2], (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    inputs = network_input(np.asarray(seen, np.uint8), resolution)
-    return inputs if light is None else light[inputs]
+    if look is None:
+        return network_input(np.asarray(seen, np.uint8), resolution)
+    if look.blur:
+        seen = cv2.GaussianBlur(seen, (0, 0), look.blur * samples)
+    if look.quality < 100:
+        seen = cv2.imdecode(cv2.imencode(".jpg", seen, (cv2.IMWRITE_JPEG_QUALITY, look.quality))[1], 1)
+    inputs = look.light[network_input(np.asarray(seen, np.uint8), resolution)]
+    if look.noise and rng is not None:
+        noisy = inputs + rng.normal(scale=look.noise, size=inputs.shape)
+        inputs = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return inputs
 
 
-def see_density(density: NDArray[np.float32], view: Affine, resolution: int) -> NDArray[np.float32]:
-    """A density [h, w] through a view: float32 [R, R] that sums to 1 (all zero if nothing of it is in view)."""
+def see_density(density: NDArray[np.uint8], view: Affine, resolution: int) -> NDArray[np.float32]:
+    """A relative density [h, w] through a view: float32 [R, R] that sums to 1 (or is all zero)."""
     # Area sampling at twice the resolution: a plain bilinear sample would skip narrow peaks.
     side = 2 * resolution
     matrix = _pixels(view, (side, side), (density.shape[1], density.shape[0]))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(density, matrix[:2], (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT)
-    mass = np.asarray(seen, np.float32).reshape(resolution, 2, resolution, 2).mean(axis=(1, 3))
+    values = density.astype(np.float32)
+    seen = cv2.warpAffine(values, matrix[:2], (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    mass = np.asarray(cv2.resize(seen, (resolution, resolution), interpolation=cv2.INTER_AREA), np.float32)
     total = mass.sum(dtype=np.float64)
     return (mass / total).astype(np.float32) if total > 0 else np.zeros_like(mass)
 

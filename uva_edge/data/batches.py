@@ -1,4 +1,8 @@
-"""Training batches: still pairs with ego-motion beside real pairs from clips, drawn in a background thread."""
+"""Training batches: still pairs with ego-motion beside real pairs from video, drawn in a background thread.
+
+Pair j of step i depends on the seed, i and j alone. So a resumed run goes on with the batches that it would have
+had, and several processes that share a batch draw what one process would have drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,111 +15,144 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.data.augment import (
-    Affine,
     Augmentation,
-    identity,
-    random_light,
+    random_look,
     random_motion,
     random_view,
     see,
     see_density,
     see_points,
 )
-from uva_edge.data.clips import FramePair
-from uva_edge.data.stills import Still
+from uva_edge.data.cache import Pack
 from uva_edge.errors import OptionError
-from uva_edge.metrics import fixation_density
-
-_DENSITY_SIZE = (128, 96)  # (width, height) at which fixation densities are kept, that of the teacher's maps
+from uva_edge.models.uva_net import Pairing
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """N pairs; of what is known about the frame in hand."""
+    """N pairs; of what is known about the frame in hand. Maps are [N, R, R] and sum to 1, or are all zero."""
 
     frames: NDArray[np.uint8]
     """[N, R, R, 3] RGB."""
     others: NDArray[np.uint8]
     """[N, R, R, 3], the partner of each frame."""
     density: NDArray[np.float32]
-    """[N, R, R], sum 1: the fixation density; for clips the teacher's map stands in."""
-    teacher: NDArray[np.float32]
-    """[N, R, R], sum 1: the teacher's map."""
+    """The density of fixations; where they are not known, the teacher's map."""
     fixations: NDArray[np.float32]
-    """[N, R, R], fixations per cell; for clips the teacher's map stands in."""
+    """[N, R, R], fixations per cell; where they are not known, `density`."""
+    teacher: NDArray[np.float32]
+    """The map of the (temporal) teacher; where there is none, `density`."""
+    spatial: NDArray[np.float32]
+    """The map of a teacher who saw the frame alone; where there is none, `teacher`."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a batch is made of."""
+
+    stills: int = 16
+    videos: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.stills, self.videos) < 0 or self.stills + self.videos < 2:
+            raise OptionError(f"a batch has at least two pairs, for batch norm needs them; got {self}")
+
+    @property
+    def size(self) -> int:
+        return self.stills + self.videos
 
 
 class BatchSource:
-    """Draws batches from stills and pairs; the same seed draws the same batches.
+    """Draws batches from packs of stills and videos; the same seed draws the same batches.
+
+    Args:
+        share: this process's number and the number of processes that share each batch.
 
     Raises:
-        OptionError: there are no stills or no pairs.
+        OptionError: the mix asks for a kind that is not there, or can't be shared evenly.
     """
 
     def __init__(
         self,
-        stills: Sequence[Still],
-        pairs: Sequence[FramePair],
+        stills: Pack | None,
+        videos: Pack | None,
+        mix: Mix,
+        augmentation: Augmentation,
         *,
         resolution: int,
-        stills_per_batch: int,
-        pairs_per_batch: int,
-        augmentation: Augmentation,
+        pairing: Pairing,
         seed: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
-        if not stills or not pairs:
-            raise OptionError(
-                f"a batch mixes both kinds: expected stills and pairs, got {len(stills)} and {len(pairs)}"
-            )
-        self._stills = stills
-        self._pairs = pairs
-        self._densities = [_density_of(still) for still in stills]
-        self._resolution = resolution
-        self._sizes = (stills_per_batch, pairs_per_batch)
+        self._packs = (stills, videos)
+        self._mix = mix
         self._augmentation = augmentation
-        self._rng = np.random.default_rng(seed)
+        self._resolution = resolution
+        self._seed = seed
+        rank, processes = share
+        if mix.stills % processes or mix.videos % processes:
+            raise OptionError(
+                f"{processes} processes share a batch evenly; {mix.stills} stills and {mix.videos} video pairs "
+                f"are no multiples of {processes}"
+            )
+        self._indices = range(rank, mix.size, processes)
+        self._partners = None if videos is None else videos.partners(-1 if pairing == "causal" else 1)
+        rows = None if self._partners is None else np.flatnonzero(self._partners >= 0)
+        self._choices = (_by_footage(stills, None), _by_footage(videos, rows))
+        for name, wanted, choices in zip(
+            ("stills", "videos"), (mix.stills, mix.videos), self._choices, strict=True
+        ):
+            if wanted and not choices:
+                raise OptionError(
+                    f"a batch holds {wanted} {name}, but the data have none; set that number to 0"
+                )
 
-    def draw(self) -> Batch:
-        """One batch, stills first."""
-        stills = [self._still(index) for index in self._rng.integers(len(self._stills), size=self._sizes[0])]
-        pairs = [self._pair(index) for index in self._rng.integers(len(self._pairs), size=self._sizes[1])]
-        return Batch(*(np.stack(column) for column in zip(*stills, *pairs, strict=True)))
+    def draw(self, step: int) -> Batch:
+        """This process's share of the batch of a step, stills first."""
+        pairs = [self._pair(step, index) for index in self._indices]
+        return Batch(*(np.stack(column) for column in zip(*pairs, strict=True)))
 
-    def _view(self) -> tuple[Affine, NDArray[np.uint8]]:
-        return random_view(self._rng, self._augmentation), random_light(self._rng, self._augmentation)
-
-    def _still(self, index: int) -> tuple[NDArray[np.uint8] | NDArray[np.float32], ...]:
-        still, side = self._stills[index], self._resolution
-        view, light = self._view()
-        past = view @ random_motion(self._rng, self._augmentation)
-        density = see_density(self._densities[index], view, side)
+    def _pair(self, step: int, index: int) -> tuple[NDArray[np.uint8] | NDArray[np.float32], ...]:
+        rng = np.random.default_rng((self._seed, step, index))
+        video = index >= self._mix.stills
+        ranges, side = self._augmentation, self._resolution
+        pack, choices = self._packs[video], self._choices[video]
+        assert pack is not None
+        rows = choices[rng.integers(len(choices))]
+        row = int(rows[rng.integers(len(rows))])
+        view = random_view(rng, ranges, ranges.video_crop if video else ranges.crop)
+        look = random_look(rng, ranges)
+        if video:
+            assert self._partners is not None
+            other, other_view = pack.frames[self._partners[row]], view
+        else:
+            other, other_view = pack.frames[row], view @ random_motion(rng, ranges)
+        density = see_density(pack.density_of(row), view, side)
+        points = pack.fixations(row)
+        taught = pack.taught(row)
+        teacher = see_density(pack.teacher_of(row), view, side) if taught and pack.labelled(row) else density
+        apart = pack.has_spatial(row)
         return (
-            see(still.image, view, side, light),
-            see(still.image, past, side, light),
+            see(pack.frames[row], view, side, look, rng),
+            see(other, other_view, side, look, rng),
             density,
-            see_density(still.teacher.astype(np.float32), view, side),
-            see_points(still.fixations, view, side),
+            see_points(points, view, side) if len(points) else density,
+            teacher,
+            see_density(pack.spatial_of(row), view, side) if apart else teacher,
         )
 
-    def _pair(self, index: int) -> tuple[NDArray[np.uint8] | NDArray[np.float32], ...]:
-        pair, side = self._pairs[index], self._resolution
-        view, light = self._view()
-        teacher = see_density(pair.teacher.astype(np.float32), view, side)
-        frames = (see(frame, view, side, light) for frame in (pair.frame, pair.previous))
-        return (*frames, teacher, teacher, teacher)
+
+def _by_footage(pack: Pack | None, rows: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
+    """The rows of each footage: a long video is not drawn more often than a short one."""
+    if pack is None:
+        return []
+    rows = np.arange(len(pack)) if rows is None else rows
+    footage = pack.footage[rows]
+    return [group for group in np.split(rows, np.flatnonzero(np.diff(footage)) + 1) if len(group)]
 
 
-def whole_frame(image: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:
-    """The input for a whole BGR frame as training sees it, without augmentation."""
-    return see(image, identity(), resolution)
-
-
-def _density_of(still: Still) -> NDArray[np.float32]:
-    return fixation_density(still.fixations, _DENSITY_SIZE)
-
-
-def prefetch(source: BatchSource, count: int, *, depth: int = 4) -> Generator[Batch, None, None]:
-    """`count` batches, up to `depth` of them drawn ahead in one background thread.
+def prefetch(source: BatchSource, steps: Sequence[int], *, depth: int = 4) -> Generator[Batch, None, None]:
+    """The batches of these steps, up to `depth` of them drawn ahead in one background thread.
 
     What `source` raises is raised here. The thread ends with the generator: close it when you stop early.
     """
@@ -132,17 +169,17 @@ def prefetch(source: BatchSource, count: int, *, depth: int = 4) -> Generator[Ba
 
     def work() -> None:
         try:
-            for _ in range(count):
+            for step in steps:
                 if stop.is_set():
                     return
-                put(source.draw())
+                put(source.draw(step))
         except BaseException as error:  # handed to the consumer, which raises it
             put(error)
 
     thread = threading.Thread(target=work, name="uva-edge-batches", daemon=True)
     thread.start()
     try:
-        for _ in range(count):
+        for _ in steps:
             item = ready.get()
             if isinstance(item, BaseException):
                 raise item

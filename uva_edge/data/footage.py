@@ -30,6 +30,8 @@ class LabelledFrame:
     """[h, w], the relative density of human fixations; without it, it follows from `fixations`."""
     teacher: NDArray[np.uint8] | None = None
     """[h, w], a teacher's relative density."""
+    spatial: NDArray[np.uint8] | None = None
+    """[h, w], that of a teacher who saw this frame alone; without it `teacher` plays both parts."""
 
 
 @dataclass(frozen=True, eq=False)

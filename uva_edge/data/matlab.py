@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from uva_edge.errors import DamagedFileError, DataError
 
 MAX_BYTES: Final = 2**24
 """The largest file and the largest matrix in one: a fixation map has less than 2 MB."""
+
+_Order: TypeAlias = Literal["<", ">"]
+"""Of bytes in a number, as `struct` and NumPy write it."""
 
 _HEADER_BYTES: Final = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -58,16 +61,16 @@ class _RefusedError(Exception):
     """The file is sound, and not what is read here."""
 
 
-def _byte_order(data: bytes) -> str:
+def _byte_order(data: bytes) -> _Order:
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data[124:128] in (b"\x00\x02IM", b"\x02\x00MI"):
         raise _RefusedError("expected version 5 to 7, got 7.3; save it anew with the option -v7")
-    orders = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
+    orders: dict[bytes, _Order] = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
     if data[124:128] not in orders:
         raise ValueError("the header is another one")
     return orders[data[124:128]]
 
 
-def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+def _elements(data: bytes, order: _Order) -> Iterator[tuple[int, bytes]]:
     """The type and the bytes of each element, one after the other."""
     place = 0
     while place < len(data):
@@ -84,7 +87,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         place = end if kind == _COMPRESSED else -(-end // 8) * 8
 
 
-def _matrices(data: bytes, order: str) -> Iterator[bytes]:
+def _matrices(data: bytes, order: _Order) -> Iterator[bytes]:
     for kind, content in _elements(data, order):
         if kind == _COMPRESSED:
             kind, content = next(_elements(_inflated(content), order), (0, b""))
@@ -102,7 +105,7 @@ def _inflated(data: bytes) -> bytes:
     return content
 
 
-def _values_of(matrix: bytes, order: str, name: str) -> NDArray[Any] | None:
+def _values_of(matrix: bytes, order: _Order, name: str) -> NDArray[Any] | None:
     """The numbers of a matrix if it has this name."""
     parts = _elements(matrix, order)
     head = list(islice(parts, 3))

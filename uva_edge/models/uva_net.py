@@ -19,10 +19,10 @@ from uva_edge.models.blocks import BlockKind, CAResBlock, ConvBlock
 Pairing: TypeAlias = Literal["causal", "lookahead"]
 Output: TypeAlias = Literal["peak", "sigmoid", "clamp"]
 """How the head's numbers become [0, 1]: exp scaled to the frame's peak, sigmoid, or clamp."""
+Branches: TypeAlias = Literal["both", "spatial", "temporal"]
+"""The paths of S_sp; one alone is an ablation of [UVA] and a student of [SKD]."""
 
 RESOLUTIONS: Final = (32, 64, 96, 128, 256)
-FEATURES: Final = 64
-"""Channels of ``f_s``, at a quarter of the resolution."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,40 @@ class UvaNetConfig:
     expansion: int = 2
     pairing: Pairing = "causal"
     output: Output = "peak"
+    branches: Branches = "both"
+    width: int = 1
+    """Times the channels of the paper's plan; a wider network is a teacher's assistant ([TinyHD])."""
 
     def __post_init__(self) -> None:
         # By type too: 64.0 and True equal integers, and would come back from JSON as shapes and sizes.
         if type(self.resolution) is not int or self.resolution not in RESOLUTIONS:
             raise OptionError(f"resolution must be one of {RESOLUTIONS}, got {self.resolution!r}")
-        for name, choices in (("block", BlockKind), ("pairing", Pairing), ("output", Output)):
-            if getattr(self, name) not in get_args(choices):
-                raise OptionError(f"{name} must be one of {get_args(choices)}, got {getattr(self, name)!r}")
-        if type(self.expansion) is not int or not 1 <= self.expansion <= 16:
-            raise OptionError(f"expansion must be an integer from 1 to 16, got {self.expansion!r}")
+        for name, kind in (
+            ("block", BlockKind),
+            ("pairing", Pairing),
+            ("output", Output),
+            ("branches", Branches),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise OptionError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
+        for name, largest in (("expansion", 16), ("width", 8)):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise OptionError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
 
     def options(self) -> dict[str, str | int]:
         """The fields but the resolution, as JSON scalars."""
         return {name: value for name, value in asdict(self).items() if name != "resolution"}
 
     @property
+    def features(self) -> int:
+        """Channels of ``f_s``, at a quarter of the resolution: 64 in the paper's plan."""
+        return 64 * self.width
+
+    @property
     def state_shape(self) -> tuple[int, int, int, int]:
         """[1, 64, R/4, R/4], the shape of ``f_s`` of one frame."""
-        return (1, FEATURES, self.resolution // 4, self.resolution // 4)
+        return (1, self.features, self.resolution // 4, self.resolution // 4)
 
 
 def normalize(frames: Tensor) -> Tensor:
@@ -66,29 +81,33 @@ def normalize(frames: Tensor) -> Tensor:
 
 def low_level(config: UvaNetConfig) -> nn.Sequential:
     """``f_s``, layers 1 to 4: float32 [N, 3, R, R] to [N, 64, R/4, R/4]."""
+    narrow, middle = 16 * config.width, 32 * config.width
     return nn.Sequential(
-        ConvBlock(3, 16, 3),
-        _block(config, 16, 16, stride=2),
-        _block(config, 16, 32, stride=2),
-        _block(config, 32, FEATURES),
+        ConvBlock(3, narrow, 3),
+        _block(config, narrow, narrow, stride=2),
+        _block(config, narrow, middle, stride=2),
+        _block(config, middle, config.features),
     )
 
 
 def branch(config: UvaNetConfig, inputs: int) -> nn.Sequential:
     """Layers 5 and 6 of one path: [N, inputs, R/4, R/4] to [N, 128, R/4, R/4]."""
-    return nn.Sequential(_block(config, inputs, 64), _block(config, 64, 128))
+    return nn.Sequential(
+        _block(config, inputs, config.features), _block(config, config.features, 2 * config.features)
+    )
 
 
 def decoder(config: UvaNetConfig, inputs: int) -> nn.Sequential:
     """Layers 7 to 12: [N, inputs, R/4, R/4] to logits [N, 1, R, R]."""
+    wide, middle, narrow = 32 * config.width, 16 * config.width, 8 * config.width
     return nn.Sequential(
-        ConvBlock(inputs, 32, 1),
-        _block(config, 32, 32),
-        _block(config, 32, 32),
-        _block(config, 32, 16),
-        nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1),
+        ConvBlock(inputs, wide, 1),
+        _block(config, wide, wide),
+        _block(config, wide, wide),
+        _block(config, wide, middle),
+        nn.ConvTranspose2d(middle, narrow, 4, stride=2, padding=1),
         nn.ReLU6(inplace=True),
-        nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(narrow, 1, 4, stride=2, padding=1),
     )
 
 
@@ -108,10 +127,10 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.low_level = low_level(config)
-        self.spatial = branch(config, FEATURES)
-        self.temporal = branch(config, 2 * FEATURES)
-        self.spatial_decoder = decoder(config, 128)
-        self.temporal_decoder = decoder(config, 128)
+        self.spatial = branch(config, config.features)
+        self.temporal = branch(config, 2 * config.features)
+        self.spatial_decoder = decoder(config, 2 * config.features)
+        self.temporal_decoder = decoder(config, 2 * config.features)
 
     def forward(self, frames: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         """Two uint8 [N, R, R, 3] to the spatial and the temporal logits, float32 [N, R, R] each."""
@@ -122,25 +141,37 @@ class Student(nn.Module):
 
 
 class UvaNet(nn.Module):
-    """S_sp, the spatiotemporal network that ships ([UVA] Fig. 4b): 165,337 parameters."""
+    """S_sp, the spatiotemporal network that ships ([UVA] Fig. 4b): 165,337 parameters.
+
+    With one of the branches alone it is the single-branch student of [SKD].
+    """
 
     def __init__(self, config: UvaNetConfig) -> None:
         super().__init__()
         self.config = config
         self.low_level = low_level(config)
-        self.spatial = branch(config, FEATURES)
-        self.temporal = branch(config, 2 * FEATURES)
-        self.decoder = decoder(config, 256)
+        self.spatial = branch(config, config.features) if config.branches != "temporal" else None
+        self.temporal = branch(config, 2 * config.features) if config.branches != "spatial" else None
+        paths = 2 if config.branches == "both" else 1
+        self.decoder = decoder(config, paths * 2 * config.features)
 
     def features(self, frames: Tensor) -> Tensor:
         """``f_s``: uint8 [N, R, R, 3] to float32 [N, 64, R/4, R/4]."""
         out: Tensor = self.low_level(normalize(frames))
         return out
 
+    def paths(self, current: Tensor, other: Tensor) -> Tensor:
+        """Layers 5 and 6 of the branches: ``f_s`` of frames and partners to [N, 256, R/4, R/4]."""
+        found = []
+        if self.spatial is not None:
+            found.append(self.spatial(current))
+        if self.temporal is not None:
+            found.append(self.temporal(temporal_features(current, other)))
+        return torch.cat(found, dim=1)
+
     def head(self, current: Tensor, other: Tensor) -> Tensor:
         """``f_s`` of the frames and of their partners, [N, 64, R/4, R/4], to logits [N, R, R]."""
-        paths = (self.spatial(current), self.temporal(temporal_features(current, other)))
-        logits: Tensor = self.decoder(torch.cat(paths, dim=1))
+        logits: Tensor = self.decoder(self.paths(current, other))
         return logits.squeeze(1)
 
     def forward(self, frames: Tensor, others: Tensor) -> Tensor:

@@ -1,108 +1,272 @@
-"""The training loop: recipe and data in, checkpoint out."""
+"""The training loop on Lightning Fabric: stages and packed data in, checkpoint out, from any checkpoint onwards."""
 
 from __future__ import annotations
 
 import copy
-import csv
-import io
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from torch import nn
 
-from uva_edge.data.batches import Batch, BatchSource, prefetch
-from uva_edge.data.clips import FramePair
-from uva_edge.data.stills import Still
+from uva_edge.data.batches import BatchSource, prefetch
+from uva_edge.data.cache import Pack
 from uva_edge.errors import DataError, OutputError
-from uva_edge.models.checkpoint import average_into, replace_file, save_checkpoint
+from uva_edge.models.checkpoint import average_into, save_checkpoint
 from uva_edge.models.uva_net import UvaNet
-from uva_edge.training.evaluation import score_stills
-from uva_edge.training.losses import density_loss
-from uva_edge.training.recipe import Recipe
+from uva_edge.training.journal import Journal
+from uva_edge.training.parallel import with_global_batch_norm
+from uva_edge.training.recipe import Optimisation, Recipe
+from uva_edge.training.resume import load_resume, save_resume
+from uva_edge.training.stages import Stage, Targets, stages_of
+from uva_edge.training.validation import Scores, Validation, headline
+
+CHECKPOINT = "checkpoint.safetensors"
+RESUME = "resume.pt"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; `scores` are those of the averaged weights on the validation stills."""
+    """Where a run stands."""
 
+    stage: str
     step: int
     steps: int
     loss: float
-    steps_per_second: float
-    scores: dict[str, float]
+    """Of this step, the mean over the batch of all processes."""
+    scores: Scores | None = None
+    """Of the averaged weights on the val split, at steps that validate."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a run learns from and chooses by."""
+
+    stills: Pack | None
+    videos: Pack | None
+    validation: Validation
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; nothing of it changes what one process learns."""
+
+    compiled: bool = False
+    evaluate_every: int = 500
+    """Steps between validations, each of which writes a checkpoint."""
+    checkpoint_every: int = 500
+    """Steps between states from which a killed run goes on."""
+    resume: bool = False
+    """Go on from `resume.pt` in the output, if it is there."""
 
 
 def train(
     recipe: Recipe,
-    stills: list[Still],
-    pairs: list[FramePair],
-    validation: list[Still],
+    data: TrainingData,
     output: Path,
     *,
+    fabric: Fabric,
     lineage: dict[str, Any],
-    compiled: bool = False,
-    evaluate_every: int = 500,
+    options: RunOptions | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> UvaNet:
-    """Train and return the averaged network.
+    """Train all stages of a recipe and return the averaged network, on the CPU and in eval mode.
 
-    `output` receives ``checkpoint.safetensors`` (the averaged weights) and ``log.csv`` (a row for each
-    evaluation of this run); both replace what an earlier run left there, at the first evaluation and at every
-    one after it. `lineage` (JSON values: data, teacher, commit) is stored with the recipe and the scores.
+    `output` receives ``checkpoint.safetensors`` (the network with recipe, scores and `lineage`), ``log.csv``
+    and TensorBoard's event files, and ``resume.pt``, from which a run goes on to the same numbers.
 
     Raises:
-        DataError: the loss or its gradient is no longer finite.
-        OptionError: no stills, pairs or validation stills.
-        OutputError: the checkpoint or the log can't be written.
+        DataError: the loss or its gradient is no longer finite, or ``resume.pt`` is of another recipe.
+        OptionError: the recipe asks for data that are not there.
+        OutputError: a file can't be written.
     """
-    torch.manual_seed(recipe.seed)
-    network = UvaNet(recipe.network).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average: UvaNet = copy.deepcopy(network)
-    forward = torch.compile(network) if compiled else network
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.steps)
-    source = BatchSource(
-        stills,
-        pairs,
-        resolution=recipe.network.resolution,
-        stills_per_batch=recipe.stills_per_batch,
-        pairs_per_batch=recipe.pairs_per_batch,
-        augmentation=recipe.augmentation,
-        seed=recipe.seed,
-    )
-    _make_directory(output)
-    started = time.perf_counter()
-    losses: list[float] = []
-    history: list[Progress] = []
-    with closing(prefetch(source, recipe.steps)) as batches:
-        for step, batch in enumerate(batches, start=1):
-            loss = _loss(forward, batch, recipe)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
-            losses.append(loss.item())
-            _expect_finite(step, losses[-1], norm.item())
-            optimizer.step()
-            schedule.step()
-            # A young average follows closely, or the random start would linger in it.
-            average_into(average, network, min(recipe.ema_decay, (1 + step) / (10 + step)))
-            if step % evaluate_every == 0 or step == recipe.steps:
-                scores = score_stills(average, validation)
-                rate = step / (time.perf_counter() - started)
-                history.append(Progress(step, recipe.steps, float(np.mean(losses)), rate, scores))
-                losses.clear()
-                record = {**lineage, "recipe": recipe.as_dict(), "step": step, "validation": scores}
-                save_checkpoint(output / "checkpoint.safetensors", average, record)
-                replace_file(output / "log.csv", _as_csv(history))
-                report(history[-1])
-    return average.eval()
+    run = _Run(recipe, data, output, fabric, lineage, options or RunOptions(), report)
+    return run.all_stages()
+
+
+@dataclass(eq=False)
+class _State:
+    """What a stage's step changes."""
+
+    module: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    best: float = -np.inf
+    best_average: dict[str, torch.Tensor] | None = None
+    misses: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            **{name: getattr(self, name) for name in ("step", "losses", "best", "best_average", "misses")},
+        }
+
+    def load(self, values: dict[str, Any]) -> None:
+        for name in ("module", "average", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(values[name])
+        for name in ("step", "losses", "best", "best_average", "misses"):
+            setattr(self, name, values[name])
+
+
+class _Run:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        output: Path,
+        fabric: Fabric,
+        lineage: dict[str, Any],
+        options: RunOptions,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.recipe, self.data, self.output, self.fabric = recipe, data, output, fabric
+        self.lineage, self.options, self.report = lineage, options, report
+        self.stages = stages_of(recipe)
+        self.results: dict[str, nn.Module] = {}
+        self.resumed = self._resumed()
+
+    def all_stages(self) -> UvaNet:
+        _make_directory(self.output)
+        with closing(
+            Journal(self.output, self.resumed["journal"], write=self.fabric.is_global_zero)
+        ) as journal:
+            for number, stage in enumerate(self.stages):
+                # The first weights of a stage do not depend on how many numbers the stage before drew.
+                torch.manual_seed(self.recipe.seed + number)
+                module = stage.build(self.results)
+                if stage.name in self.resumed["finished"]:
+                    module.load_state_dict(self.resumed["finished"][stage.name])
+                else:
+                    module = self._stage(number, stage, module, journal)
+                self.results[stage.name] = module.to(self.fabric.device).eval().requires_grad_(False)
+        return self.stages[-1].kept(self.results[self.stages[-1].name]).cpu().requires_grad_(True)
+
+    def _stage(self, number: int, stage: Stage, module: nn.Module, journal: Journal) -> nn.Module:
+        """Train a stage and return its average."""
+        fabric, options = self.fabric, self.options
+        module = module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = copy.deepcopy(module).to(fabric.device).eval()
+        if fabric.world_size > 1:
+            module = with_global_batch_norm(module)
+        optimizer = _optimizer(module, self.recipe.optimisation)
+        forward, wrapped = fabric.setup(torch.compile(module) if options.compiled else module, optimizer)
+        schedule = _schedule(optimizer, self.recipe.optimisation, stage.steps)
+        state = _State(module, average, optimizer, schedule)
+        if self.resumed["stage"] == stage.name:
+            state.load(self.resumed["state"])
+        source = self._source(number)
+        steps = range(state.step, stage.steps)
+        with closing(prefetch(source, steps)) as batches:
+            for batch in batches:
+                targets = Targets.of(batch, fabric.device)
+                loss = self._step(stage, forward, wrapped, state, targets)
+                scores = None
+                if state.step % options.evaluate_every == 0 or state.step == stage.steps:
+                    scores = self._validate(stage, state, journal)
+                if state.step % options.checkpoint_every == 0 or scores is not None:
+                    self._save(stage, state, journal)
+                self.report(Progress(stage.name, state.step, stage.steps, loss, scores))
+                if self.recipe.patience and state.misses >= self.recipe.patience:
+                    break
+        if state.best_average is not None:
+            average.load_state_dict(state.best_average)
+        return average
+
+    def _source(self, number: int) -> BatchSource:
+        recipe, fabric = self.recipe, self.fabric
+        return BatchSource(
+            self.data.stills,
+            self.data.videos,
+            recipe.mix,
+            recipe.augmentation,
+            resolution=recipe.network.resolution,
+            pairing=recipe.network.pairing,
+            seed=1000 * recipe.seed + number,
+            share=(fabric.global_rank, fabric.world_size),
+        )
+
+    def _step(self, stage: Stage, forward: nn.Module, wrapped: Any, state: _State, targets: Targets) -> float:
+        choice = self.recipe.optimisation
+        loss = stage.objective(forward, targets, self.results)
+        wrapped.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(forward, wrapped, max_norm=choice.gradient_clip or float("inf"))
+        mean = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        state.step += 1
+        _expect_finite(stage.name, state.step, mean, float(norm))
+        wrapped.step()
+        state.schedule.step()
+        # A young average follows closely, or the random start would linger in it.
+        average_into(state.average, state.module, min(choice.ema_decay, state.step / (9 + state.step)))
+        state.losses.append(mean)
+        return mean
+
+    def _validate(self, stage: Stage, state: _State, journal: Journal) -> Scores:
+        """Score the average, write it down, and keep the checkpoint of the last stage."""
+        output = self.recipe.network.output
+        scores = self.data.validation.score(
+            lambda frames, others: stage.predict(state.average, frames, others), output, self.fabric.device
+        )
+        journal.add(stage.name, state.step, float(np.mean(state.losses)), scores)
+        state.losses.clear()
+        better = headline(scores) > state.best
+        state.best, state.misses = max(state.best, headline(scores)), 0 if better else state.misses + 1
+        if self.recipe.patience and better:
+            state.best_average = copy.deepcopy(state.average.state_dict())
+        if self.fabric.is_global_zero and (better or not self.recipe.patience):
+            record = {**self.lineage, "recipe": self.recipe.as_dict(), "stage": stage.name}
+            record |= {"step": state.step, "validation": scores}
+            if stage is self.stages[-1]:
+                save_checkpoint(self.output / CHECKPOINT, stage.kept(state.average), record)
+        return scores
+
+    def _save(self, stage: Stage, state: _State, journal: Journal) -> None:
+        if self.fabric.is_global_zero:
+            finished = {name: module.state_dict() for name, module in self.results.items()}
+            values = {
+                "recipe": self.recipe.as_dict(),
+                "finished": finished,
+                "stage": stage.name,
+                "state": state.as_dict(),
+                "journal": journal.rows,
+            }
+            save_resume(self.output / RESUME, values)
+        self.fabric.barrier()
+
+    def _resumed(self) -> dict[str, Any]:
+        path = self.output / RESUME
+        if not (self.options.resume and path.exists()):
+            return {"finished": {}, "stage": None, "journal": []}
+        values = load_resume(path)
+        if values["recipe"] != self.recipe.as_dict():
+            raise DataError(
+                f"{path}: it is of another recipe than this run; train without --resume, or elsewhere, to start anew"
+            )
+        return values
+
+
+def _optimizer(module: nn.Module, choice: Optimisation) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if choice.optimizer == "adamw" else torch.optim.Adam
+    return kind(module.parameters(), lr=choice.learning_rate, weight_decay=choice.weight_decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, choice: Optimisation, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if choice.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, choice.learning_rate, total_steps=steps)
 
 
 def _make_directory(path: Path) -> None:
@@ -113,29 +277,10 @@ def _make_directory(path: Path) -> None:
         raise OutputError(f"{path}: expected a directory or a place for one; {error.strerror}") from error
 
 
-def _loss(forward: Callable[..., torch.Tensor], batch: Batch, recipe: Recipe) -> torch.Tensor:
-    return density_loss(
-        forward(torch.from_numpy(batch.frames), torch.from_numpy(batch.others)),
-        torch.from_numpy(batch.density),
-        torch.from_numpy(batch.teacher),
-        torch.from_numpy(batch.fixations),
-        recipe.loss,
-    )
-
-
-def _expect_finite(step: int, loss: float, gradient: float) -> None:
+def _expect_finite(stage: str, step: int, loss: float, gradient: float) -> None:
     """Before the optimizer takes it in: one NaN would spread over all weights."""
     if not np.isfinite((loss, gradient)).all():
         raise DataError(
-            f"the loss is {loss} and its gradient {gradient} at step {step}, expected finite numbers; "
-            "lower the learning rate or check the data"
+            f"the loss is {loss} and its gradient {gradient} at step {step} of stage {stage}, expected finite "
+            "numbers; lower the learning rate or check the data"
         )
-
-
-def _as_csv(history: Sequence[Progress]) -> bytes:
-    rows = [{"step": item.step, "loss": item.loss, **item.scores} for item in history]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -1,43 +1,88 @@
-"""Losses on a map as a distribution over its cells: KL, CC and NSS, for hard and soft targets."""
+"""Losses between logits and target maps: the paper's L2, and one on the map as a distribution over its cells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+
+from uva_edge.errors import OptionError
+from uva_edge.models.uva_net import Output, to_map
+
+LossKind: TypeAlias = Literal["density", "l2"]
 
 _EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class DensityWeights:
-    """Weights of `density_loss`; hard and soft play the part of 1 - mu and mu in [UVA] Eq. 4."""
+class Loss:
+    """``(1 - mu) hard + mu soft`` ([UVA] Eq. 4 and 5): hard against the ground truth, soft against a teacher.
 
-    hard: float = 0.5
-    soft: float = 0.5
-    nss: float = 0.1
-    cc: float = 0.2
+    ``l2`` is the paper's: mean squares, maps scaled to a peak of 1. ``density`` takes the softmax of the logits
+    as a distribution: hard is ``KL - nss NSS - cc CC``, soft is ``KL``. A target that is all zero (nothing of it
+    in view) takes part in no term of `density`, and is an empty map for `l2`.
 
-
-def density_loss(
-    logits: Tensor, density: Tensor, teacher: Tensor, fixations: Tensor, weights: DensityWeights
-) -> Tensor:
-    """``hard KL(density) + soft KL(teacher) - nss NSS - cc CC``, the mean over the batch; all [N, R, R].
-
-    The prediction is the softmax of the logits over the map. Maps of the targets sum to 1; one that is all
-    zero (nothing of it in view) takes part in no term.
+    Raises:
+        OptionError: a field out of its range.
     """
-    log_map = torch.log_softmax(logits.flatten(1), dim=1)
-    density, teacher, fixations = (target.flatten(1) for target in (density, teacher, fixations))
-    saliency = log_map.exp()
-    per_pair = (
-        weights.hard * _kl(density, log_map)
-        + weights.soft * _kl(teacher, log_map)
-        - weights.nss * _nss(saliency, fixations)
-        - weights.cc * _correlation(saliency, density)
-    )
-    return per_pair.mean()
+
+    kind: LossKind = "density"
+    mu: float = 0.5
+    nss: float = 0.2
+    cc: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(LossKind) or not 0 <= self.mu <= 1 or min(self.nss, self.cc) < 0:
+            raise OptionError(f"expected kind density or l2, mu in 0..1, nss and cc >= 0; got {self}")
+
+    def hard(self, logits: Tensor, density: Tensor, fixations: Tensor, output: Output) -> Tensor:
+        """The mean over the batch; all [N, R, R], `density` with sum 1, `fixations` as counts per cell."""
+        if self.kind == "l2":
+            return _l2(logits, density, output)
+        log_map, density, fixations = _log_map(logits), density.flatten(1), fixations.flatten(1)
+        saliency = log_map.exp()
+        per_pair = (
+            _kl(density, log_map)
+            - self.nss * _nss(saliency, fixations)
+            - self.cc * _correlation(saliency, density)
+        )
+        return per_pair.mean()
+
+    def soft(self, logits: Tensor, teacher: Tensor, output: Output) -> Tensor:
+        """The mean over the batch; both [N, R, R], `teacher` with sum 1."""
+        if self.kind == "l2":
+            return _l2(logits, teacher, output)
+        return _kl(teacher.flatten(1), _log_map(logits)).mean()
+
+    def __call__(
+        self, logits: Tensor, density: Tensor, fixations: Tensor, teacher: Tensor, output: Output
+    ) -> Tensor:
+        """Both terms, weighted by mu; a term of weight zero costs nothing."""
+        total = logits.new_zeros(())
+        if self.mu < 1:
+            total = total + (1 - self.mu) * self.hard(logits, density, fixations, output)
+        if self.mu > 0:
+            total = total + self.mu * self.soft(logits, teacher, output)
+        return total
+
+
+def distribution(logits: Tensor, output: Output) -> Tensor:
+    """The predicted map [N, R, R] as a density that sums to 1, for networks that learn from it."""
+    maps = to_map(logits, output)
+    return maps / maps.sum(dim=(1, 2), keepdim=True).clamp_min(_EPSILON)
+
+
+def _l2(logits: Tensor, target: Tensor, output: Output) -> Tensor:
+    # Clamped numbers have no gradient beyond 0 and 1: the plain ones are compared.
+    maps = logits if output == "clamp" else to_map(logits, output)
+    peak = target.amax(dim=(1, 2), keepdim=True).clamp_min(_EPSILON)
+    return (maps - target / peak).square().mean()
+
+
+def _log_map(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits.flatten(1).float(), dim=1)
 
 
 def _kl(target: Tensor, log_map: Tensor) -> Tensor:

@@ -1,40 +1,203 @@
-"""The density recipe: everything that decides what a training run makes, in one record."""
+"""The recipes: everything that decides what a training run makes, as records that a TOML file can hold."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
+from uva_edge import strict_json
 from uva_edge.data.augment import Augmentation
-from uva_edge.errors import OptionError
+from uva_edge.data.batches import Mix
+from uva_edge.errors import DataError, ManifestError, OptionError
 from uva_edge.models.uva_net import UvaNetConfig
-from uva_edge.training.losses import DensityWeights
+from uva_edge.training.losses import Loss
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OptimizerName: TypeAlias = Literal["adamw", "adam"]
+Schedule: TypeAlias = Literal["one_cycle", "constant"]
+MAX_TOML_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How weights move, in every stage.
+
+    Raises:
+        OptionError: a field out of its range.
+    """
+
+    optimizer: OptimizerName = "adamw"
+    schedule: Schedule = "one_cycle"
+    learning_rate: float = 3e-3
+    """The peak of the cycle, or the constant."""
+    weight_decay: float = 1e-4
+    gradient_clip: float = 5.0
+    """Largest norm of all gradients; 0 leaves them alone."""
+    ema_decay: float = 0.995
+    """Of the average of the weights, which is what is kept; 0 keeps the last weights."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("optimizer", OptimizerName), ("schedule", Schedule)):
+            if getattr(self, name) not in get_args(kind):
+                raise OptionError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
+        if not (
+            self.learning_rate > 0 <= self.weight_decay and self.gradient_clip >= 0 <= self.ema_decay < 1
+        ):
+            raise OptionError(
+                f"expected learning_rate > 0, weight_decay and gradient_clip >= 0, ema_decay in 0..1; got {self}"
+            )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """S_sp trained at once on fixations (hard) and on a teacher's maps (soft), stills and clips mixed."""
+    """What all recipes share.
+
+    Raises:
+        OptionError: a field out of its range.
+    """
+
+    name: ClassVar[str]
 
     network: UvaNetConfig = field(default_factory=UvaNetConfig)
     steps: int = 6000
-    stills_per_batch: int = 16
-    pairs_per_batch: int = 16
-    pairs_per_clip: int = 24
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    gradient_clip: float = 5.0
-    ema_decay: float = 0.995
-    loss: DensityWeights = field(default_factory=DensityWeights)
+    """Of the last stage, which makes the network that ships."""
+    loss: Loss = field(default_factory=Loss)
+    mix: Mix = field(default_factory=Mix)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    initial: str = ""
+    """A checkpoint that the last stage starts from, of the same network at any resolution; it replaces the
+    stages before."""
+    patience: int = 0
+    """Evaluations without a better NSS after which a stage ends, with its best weights; 0 goes on to the end."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "stills_per_batch", "pairs_per_batch", "pairs_per_clip"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.network.pairing != "causal":
-            raise OptionError("this recipe trains causal pairs (frame t with t - 1); got pairing='lookahead'")
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if item.name.endswith("steps") and value < (1 if item.name == "steps" else 0):
+                raise OptionError(
+                    f"{item.name} must be at least 1, or 0 for a stage to leave out; got {value}"
+                )
+        if self.patience < 0:
+            raise OptionError(f"patience must be 0 or more evaluations, got {self.patience}")
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, for the lineage of a checkpoint."""
-        return {"name": "density", **asdict(self)}
+        """JSON values, for the lineage of a checkpoint; `recipe_from` reads them."""
+        values: dict[str, Any] = strict_json.encode(self)
+        return {"name": self.name, **values}
+
+
+@dataclass(frozen=True)
+class CoupledRecipe(Recipe):
+    """[UVA]: a two-branch student S learns from a spatial and a temporal teacher, then S_sp starts from it.
+
+    With one branch alone S has that branch, and S_sp goes on with the same network.
+    """
+
+    name: ClassVar[str] = "coupled"
+
+    student_steps: int = 2000
+    distilled: bool = True
+    """Without it both stages see the ground truth alone."""
+    fusion_mu: float = 0.5
+    """mu of the second stage; the paper's is 0, the ground truth alone."""
+
+    @classmethod
+    def paper(cls, resolution: int = 64) -> CoupledRecipe:
+        """The paper's choices throughout; 3000 steps a stage, the pairing and the scale are the authors' code's."""
+        return cls(
+            network=UvaNetConfig(resolution=resolution, pairing="lookahead", output="clamp"),
+            steps=3000,
+            student_steps=3000,
+            loss=Loss(kind="l2"),
+            fusion_mu=0.0,
+            mix=Mix(stills=48, videos=48),
+            augmentation=Augmentation.none(),
+            optimisation=Optimisation("adam", "constant", 5e-4, 0.0, 0.0, 0.0),
+        )
+
+
+@dataclass(frozen=True)
+class SkdRecipe(Recipe):
+    """[SKD]: a spatial and a temporal student learn each from its teacher, then one network from both."""
+
+    name: ClassVar[str] = "skd"
+
+    student_steps: int = 2000
+    """Of each student."""
+
+
+@dataclass(frozen=True)
+class HierarchicalRecipe(Recipe):
+    """[TinyHD] on our network: heads on intermediate features learn the teacher's map too, and a wider network,
+    the teacher's assistant, may learn first and teach the narrow one.
+    """
+
+    name: ClassVar[str] = "hierarchical"
+
+    auxiliary: float = 0.3
+    """Weight of the intermediate maps' loss, the mean over the heads."""
+    assistant_width: int = 2
+    """Times the channels of the network."""
+    assistant_steps: int = 0
+
+
+RECIPES: Final[dict[str, type[Recipe]]] = {
+    kind.name: kind for kind in (CoupledRecipe, SkdRecipe, HierarchicalRecipe)
+}
+
+
+def recipe_from(values: dict[str, Any]) -> Recipe:
+    """The recipe that `values` (JSON or TOML) describe; what they leave out has its default.
+
+    Raises:
+        OptionError: an unknown recipe or field, or a value of another type or out of its range.
+    """
+    name = values.get("name", CoupledRecipe.name)
+    if not isinstance(name, str) or name not in RECIPES:
+        raise OptionError(f"recipe: expected name to be one of {', '.join(RECIPES)}; got {name!r}")
+    kind = RECIPES[name]
+    given = {key: value for key, value in values.items() if key != "name"}
+    try:
+        recipe = strict_json.decode(kind, _merged(strict_json.encode(kind()), given))
+    except ManifestError as error:
+        raise OptionError(f"recipe {name}: {error}") from None
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        DataError: it can't be read, or is no TOML.
+        OptionError: it is not a recipe; the message names the field.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_TOML_BYTES + 1)
+        if len(text) > MAX_TOML_BYTES:
+            raise ValueError(f"more than {MAX_TOML_BYTES} bytes")
+        values = tomllib.loads(text.decode())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a recipe in TOML; {error}") from None
+    try:
+        return recipe_from(values)
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from None
+
+
+def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in given.items():
+        old = defaults.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,43 @@
+"""The state from which a killed run goes on: tensors and plain values in one file that is never half-written."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from uva_edge.errors import DataError
+from uva_edge.models.checkpoint import replace_file
+
+MAX_BYTES: Final = 2**31
+_EXPECTED: Final = {"recipe", "finished", "stage", "state", "journal"}
+
+
+def save_resume(path: Path, values: dict[str, Any]) -> None:
+    """Write the state; the one that stood there stays until the new one is complete. Raises OutputError."""
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    replace_file(path, buffer.getvalue())
+
+
+def load_resume(path: Path) -> dict[str, Any]:
+    """Tensors on the CPU and plain values; nothing in the file is run (``weights_only``).
+
+    Raises:
+        DataError: it can't be read, or is no state of a run.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(values, dict) or set(values) != _EXPECTED:
+            raise ValueError(f"expected {', '.join(sorted(_EXPECTED))}")
+        return values
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error)[:300]
+        raise DataError(
+            f"{path}: expected the state of a training run; {reason}; delete it to start anew"
+        ) from None

@@ -1,0 +1,182 @@
+"""What a recipe trains, one network after the other: how each starts, what it learns from, what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from uva_edge.data.batches import Batch
+from uva_edge.errors import OptionError
+from uva_edge.models.checkpoint import load_checkpoint
+from uva_edge.models.uva_net import Student, UvaNet, UvaNetConfig
+from uva_edge.training.hierarchy import Hierarchy, pooled
+from uva_edge.training.losses import distribution
+from uva_edge.training.recipe import CoupledRecipe, HierarchicalRecipe, Recipe, SkdRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """A `Batch` as tensors on the device that trains."""
+
+    frames: Tensor
+    others: Tensor
+    density: Tensor
+    fixations: Tensor
+    teacher: Tensor
+    spatial: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Targets:
+        return cls(*(torch.from_numpy(getattr(batch, item.name)).to(device) for item in fields(cls)))
+
+
+Results = Mapping[str, nn.Module]
+"""The averaged networks of the stages before, in eval mode, by stage."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One network's training; `results` are those of the stages before it."""
+
+    name: str
+    steps: int
+    build: Callable[[Results], nn.Module]
+    """The network as it starts."""
+    objective: Callable[[nn.Module, Targets, Results], Tensor]
+    """The loss of a batch, through the module as it is called: compiled, or spread over processes."""
+    predict: Callable[[nn.Module, Tensor, Tensor], Tensor] = lambda module, frames, others: module(
+        frames, others
+    )
+    """Frames and their partners to the logits that validation scores."""
+    kept: Callable[[nn.Module], UvaNet] = lambda module: cast(UvaNet, module)
+    """The network that a checkpoint holds; asked of the last stage."""
+
+
+def stages_of(recipe: Recipe) -> list[Stage]:
+    """The stages in their order; those with no steps are left out.
+
+    Raises:
+        OptionError: `initial` is not the network of the recipe.
+    """
+    if isinstance(recipe, CoupledRecipe):
+        stages = _coupled(recipe)
+    elif isinstance(recipe, SkdRecipe):
+        stages = _skd(recipe)
+    else:
+        assert isinstance(recipe, HierarchicalRecipe)
+        stages = _hierarchical(recipe)
+    if recipe.initial:
+        return [replace(stages[-1], build=lambda _: _initial(recipe))]
+    return [stage for stage in stages if stage.steps]
+
+
+def _coupled(recipe: CoupledRecipe) -> list[Stage]:
+    config, output = recipe.network, recipe.network.output
+    first = recipe.loss if recipe.distilled else replace(recipe.loss, mu=0.0)
+    second = replace(first, mu=recipe.fusion_mu if recipe.distilled else 0.0)
+
+    def single(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        teacher = batch.spatial if config.branches == "spatial" else batch.teacher
+        logits = module(batch.frames, batch.others)
+        return first(logits, batch.density, batch.fixations, teacher, output)
+
+    def both(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        spatial, temporal = module(batch.frames, batch.others)
+        return first(spatial, batch.density, batch.fixations, batch.spatial, output) + first(
+            temporal, batch.density, batch.fixations, batch.teacher, output
+        )
+
+    def fusion(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        logits = module(batch.frames, batch.others)
+        return second(logits, batch.density, batch.fixations, batch.teacher, output)
+
+    def start(results: Results) -> nn.Module:
+        student = results.get("student")
+        if student is None:
+            return UvaNet(config)
+        return UvaNet.from_student(student) if isinstance(student, Student) else _copy(student, config)
+
+    if config.branches == "both":
+        student = Stage("student", recipe.student_steps, lambda _: Student(config), both, _mean_of_branches)
+    else:
+        student = Stage("student", recipe.student_steps, lambda _: UvaNet(config), single)
+    return [student, Stage("fusion", recipe.steps, start, fusion)]
+
+
+def _skd(recipe: SkdRecipe) -> list[Stage]:
+    config, loss, output = recipe.network, recipe.loss, recipe.network.output
+
+    def student(branch: Literal["spatial", "temporal"]) -> Stage:
+        def objective(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+            teacher = batch.spatial if branch == "spatial" else batch.teacher
+            logits = module(batch.frames, batch.others)
+            return loss(logits, batch.density, batch.fixations, teacher, output)
+
+        return Stage(
+            branch, recipe.student_steps, lambda _: UvaNet(replace(config, branches=branch)), objective
+        )
+
+    def objective(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        logits = module(batch.frames, batch.others)
+        hard = loss.hard(logits, batch.density, batch.fixations, output)
+        with torch.no_grad():
+            soft = [distribution(results[name](batch.frames, batch.others), output) for name in results]
+        taught = [loss.soft(logits, target, output) for target in soft]
+        return (1 - loss.mu) * hard + loss.mu * torch.stack(taught).mean()
+
+    last = Stage("spatiotemporal", recipe.steps, lambda _: UvaNet(config), objective)
+    return [student("spatial"), student("temporal"), last]
+
+
+def _hierarchical(recipe: HierarchicalRecipe) -> list[Stage]:
+    config, loss, output = recipe.network, recipe.loss, recipe.network.output
+
+    def objective(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        logits, intermediate = module(batch.frames, batch.others)
+        teacher = batch.teacher
+        if "assistant" in results:
+            with torch.no_grad():
+                teacher = distribution(results["assistant"](batch.frames, batch.others)[0], output)
+        final = loss(logits, batch.density, batch.fixations, teacher, output)
+        coarse = pooled(teacher, intermediate[0].shape[-1])
+        auxiliary = torch.stack([loss.soft(item, coarse, output) for item in intermediate])
+        return final + recipe.auxiliary * auxiliary.mean()
+
+    def stage(name: str, steps: int, config: UvaNetConfig) -> Stage:
+        return Stage(
+            name,
+            steps,
+            lambda _: Hierarchy(UvaNet(config)),
+            objective,
+            lambda module, frames, others: module(frames, others)[0],
+            lambda module: cast(Hierarchy, module).network,
+        )
+
+    wide = replace(config, width=config.width * recipe.assistant_width)
+    return [stage("assistant", recipe.assistant_steps, wide), stage("network", recipe.steps, config)]
+
+
+def _mean_of_branches(module: nn.Module, frames: Tensor, others: Tensor) -> Tensor:
+    spatial, temporal = module(frames, others)
+    return cast(Tensor, (spatial + temporal) / 2)
+
+
+def _copy(network: nn.Module, config: UvaNetConfig) -> UvaNet:
+    copied = UvaNet(config)
+    copied.load_state_dict(network.state_dict())
+    return copied
+
+
+def _initial(recipe: Recipe) -> nn.Module:
+    """The network of another run as a start; convolutions fit any resolution."""
+    network, _ = load_checkpoint(Path(recipe.initial))
+    same = replace(network.config, resolution=recipe.network.resolution)
+    if same != recipe.network:
+        raise OptionError(f"initial: {recipe.initial} is {same}; the recipe is for {recipe.network}")
+    copied = _copy(network, recipe.network)
+    return Hierarchy(copied) if isinstance(recipe, HierarchicalRecipe) else copied
