@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from uva_edge import metrics
 from uva_edge.data.footage import Footage, Kind, LabelledFrame
 from uva_edge.data.intake import Intake
-from uva_edge.errors import OptionError
+from uva_edge.errors import DataError, OptionError
 from uva_edge.metrics import RealMap, fixation_density, fixation_pixels, resize_map
 
 Predict: TypeAlias = Callable[[Footage, Iterable[NDArray[np.uint8]]], Iterator[RealMap]]
@@ -139,6 +139,8 @@ def score(
     for item, scored in intake.map(lambda item: _score_footage(item, predictors, negatives)):
         rows += scored
         progress(item)
+    if not any(row.scores for row in rows):
+        raise DataError("nothing is known of where people look, by fixations, densities or a teacher's maps")
     return Scores(tuple(rows), intake.damaged)
 
 
