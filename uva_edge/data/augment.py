@@ -141,7 +141,8 @@ def see(
     if look.blur:
         seen = cv2.GaussianBlur(seen, (0, 0), look.blur * samples)
     if look.quality < 100:
-        seen = cv2.imdecode(cv2.imencode(".jpg", seen, (cv2.IMWRITE_JPEG_QUALITY, look.quality))[1], 1)
+        _, packed = cv2.imencode(".jpg", seen, (cv2.IMWRITE_JPEG_QUALITY, look.quality))
+        seen = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     inputs = look.light[network_input(np.asarray(seen, np.uint8), resolution)]
     if look.noise and rng is not None:
         noisy = inputs + rng.normal(scale=look.noise, size=inputs.shape)

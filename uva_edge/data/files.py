@@ -33,6 +33,7 @@ VIDEO_SUFFIXES: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg"
 _MOST_COLOUR: Final = 16
 """How far the channels of a grey image may lie apart: JPEG does not keep them equal."""
 
+Item = TypeVar("Item")
 Label = TypeVar("Label")
 
 
@@ -220,8 +221,8 @@ def decode_video(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def with_labels(
-    frames: Iterable[NDArray[np.uint8]], labels: Sequence[Label], source: Path
-) -> Iterator[tuple[NDArray[np.uint8], Label]]:
+    frames: Iterable[Item], labels: Sequence[Label], source: Path
+) -> Iterator[tuple[Item, Label]]:
     """Each frame with its label; `source` is where the labels come from.
 
     Raises:

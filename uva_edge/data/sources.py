@@ -80,3 +80,4 @@ OPENERS: Final[dict[str, Opener]] = {
     "videos": lambda place, split: list_videos(Path(place)),
     "synthetic": _open_flight,
 }
+WITHOUT_SPLITS: Final = ("videos:", "synthetic:")

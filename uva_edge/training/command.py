@@ -1,7 +1,8 @@
-"""What `uva-edge train` does with data, a recipe and the machine at hand."""
+"""What `uva-edge train` and `uva-edge teach` do with data, recipes, teachers and the machine at hand."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,13 +13,22 @@ from typing import Any
 import cv2
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from uva_edge.data.cache import Pack, PackOptions, pack
 from uva_edge.data.footage import Footage
-from uva_edge.data.sources import open_footage
-from uva_edge.models.uva_net import UvaNet
+from uva_edge.data.intake import Intake
+from uva_edge.data.sources import WITHOUT_SPLITS, open_footage
+from uva_edge.data.teacher_maps import taught_by
+from uva_edge.models.checkpoint import read_checkpoint
+from uva_edge.models.teachers.checkpoint import load_teacher
+from uva_edge.models.teachers.ensemble import Ensemble
+from uva_edge.models.teachers.stored import write_teacher_maps
+from uva_edge.models.teachers.teacher import Teacher
+from uva_edge.models.tinyhd_checkpoint import load_tinyhd
+from uva_edge.models.tinyhd_teacher import TinyHDTeacher
 from uva_edge.training.loop import Progress, RunOptions, TrainingData, train
-from uva_edge.training.recipe import Recipe
+from uva_edge.training.recipe import Recipe, TeacherRecipe
 from uva_edge.training.validation import Validation
 
 
@@ -42,20 +52,51 @@ class Machine:
         return fabric
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The data of a run, as a command line names them."""
+
+    specs: Sequence[str]
+    """As `open_footage` takes them."""
+    spatial_maps: Path | None = None
+    """Root of the maps of a spatial teacher; without it the one teacher plays both parts."""
+    teacher_maps: Path | None = None
+    """Root of a teacher's maps in place of those beside the data."""
+    maps_by: str = ""
+    """Who made the teacher's maps, for the lineage."""
+
+    def footage(self, split: str) -> list[Footage]:
+        found = [item for spec in self.specs for item in open_footage(spec, split)]
+        if self.teacher_maps is not None:
+            found = taught_by(found, self.teacher_maps, "teacher")
+        if self.spatial_maps is not None:
+            found = taught_by(found, self.spatial_maps, "spatial")
+        return found
+
+    def chosen_by(self) -> list[Footage]:
+        """The val split, of data that have splits."""
+        specs = [spec for spec in self.specs if not spec.startswith(WITHOUT_SPLITS)]
+        return [item for spec in specs for item in open_footage(spec, "val")]
+
+
 def train_on(
-    specs: Sequence[str],
+    sources: Sources,
     output: Path,
     recipe: Recipe,
     *,
     machine: Machine,
     options: RunOptions,
     cache: Path,
-    teacher: str = "",
     report: Callable[[Progress], None] = lambda _: None,
     packing: Callable[[int, int], None] = lambda done, total: None,
-    skipped: Callable[[str], None] = lambda line: None,
-) -> UvaNet:
-    """Train a recipe on the train split of the data that `specs` name; the val split chooses.
+    tell: Callable[[str], None] = lambda line: None,
+) -> nn.Module:
+    """Train a recipe on the train split of the data; the val split chooses.
+
+    Args:
+        report: is told of every step.
+        packing: is told how much of the footage is in the cache.
+        tell: is given remarks of one line, such as footage that is damaged and skipped.
 
     Raises:
         DataError: the data are incomplete, or the loss is no longer finite.
@@ -63,22 +104,70 @@ def train_on(
         OutputError: a checkpoint can't be written.
     """
     fabric = machine.fabric()
-    footage = [item for spec in specs for item in open_footage(spec, "train")]
-    chosen = [item for spec in specs if not spec.startswith(_WITHOUT_SPLIT) for item in open_footage(spec, "val")]
+    if fabric.is_global_zero and isinstance(recipe, TeacherRecipe) and not recipe.imagenet:
+        tell(f"{recipe.teacher} starts from scratch: no ImageNet weights were named")
+    footage = sources.footage("train")
     side = recipe.network.resolution
     # One process fills the cache; the others find it full.
     with fabric.rank_zero_first():
         # Stills are few and cropped more: they keep the pixels that a smaller view shows.
-        stills = _packed(footage, "still", cache, PackOptions(4 * side), packing, skipped)
-        videos = _packed(footage, "video", cache, PackOptions(2 * side), packing, skipped)
-    data = TrainingData(
-        stills, videos, Validation(chosen, resolution=side, pairing=recipe.network.pairing)
+        stills = _packed(footage, "still", cache, PackOptions(4 * side), packing, tell)
+        videos = _packed(footage, "video", cache, PackOptions(2 * side), packing, tell)
+    validation = Validation(sources.chosen_by(), resolution=side, pairing=recipe.network.pairing)
+    return train(
+        recipe,
+        TrainingData(stills, videos, validation),
+        output,
+        fabric=fabric,
+        lineage=_lineage(recipe, footage, sources),
+        options=options,
+        report=report if fabric.is_global_zero else lambda _: None,
     )
-    lineage: dict[str, Any] = {"data": _described(footage), "teacher": teacher, "commit": _commit()}
-    return train(recipe, data, output, fabric=fabric, lineage=lineage, options=options, report=report)
 
 
-_WITHOUT_SPLIT = ("synthetic:", "videos:")
+def write_maps(
+    teachers: Sequence[Path],
+    specs: Sequence[str],
+    split: str,
+    root: Path,
+    *,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> int:
+    """Store the maps of a teacher, or of several as an ensemble, in ``root/teacher_maps``; how many are new.
+
+    Raises:
+        DataError: a checkpoint or footage can't be read.
+        OptionError: a spec that is not allowed, or maps of another teacher are there.
+        OutputError: the maps can't be written.
+    """
+    opened = [_open_teacher(path) for path in teachers]
+    teacher = opened[0] if len(opened) == 1 else Ensemble(opened)
+    footage = [item for spec in specs for item in open_footage(spec, split)]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in teachers]
+    return write_teacher_maps(
+        teacher,
+        footage,
+        root,
+        lineage={"checkpoints": hashes},
+        frames=lambda wanted: iter(Intake(wanted, tell)),
+        report=report,
+    )
+
+
+def _open_teacher(path: Path) -> Teacher:
+    if path.suffix == ".pth":
+        return TinyHDTeacher(load_tinyhd(path))
+    return load_teacher(path)[0]
+
+
+def _lineage(recipe: Recipe, footage: Sequence[Footage], sources: Sources) -> dict[str, Any]:
+    data = _described(footage)
+    if recipe.initial:
+        path = Path(recipe.initial)
+        digest = hashlib.sha256(read_checkpoint(path)).hexdigest()
+        data.append(f"started from the weights of {path.name}, sha256 {digest}")
+    return {"data": data, "teacher": sources.maps_by, "commit": _commit()}
 
 
 def _packed(
@@ -87,10 +176,10 @@ def _packed(
     cache: Path,
     options: PackOptions,
     packing: Callable[[int, int], None],
-    skipped: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Pack | None:
     wanted = [item for item in footage if item.kind == kind]
-    return pack(wanted, cache, options, report=packing, skipped=skipped) if wanted else None
+    return pack(wanted, cache, options, report=packing, skipped=tell) if wanted else None
 
 
 def _described(footage: Sequence[Footage]) -> list[str]:

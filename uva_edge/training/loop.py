@@ -7,18 +7,17 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from uva_edge.data.batches import BatchSource, prefetch
 from uva_edge.data.cache import Pack
 from uva_edge.errors import DataError, OutputError
-from uva_edge.models.checkpoint import average_into, save_checkpoint
-from uva_edge.models.uva_net import UvaNet
+from uva_edge.models.checkpoint import average_into
 from uva_edge.training.journal import Journal
 from uva_edge.training.parallel import with_global_batch_norm
 from uva_edge.training.recipe import Optimisation, Recipe
@@ -74,8 +73,8 @@ def train(
     lineage: dict[str, Any],
     options: RunOptions | None = None,
     report: Callable[[Progress], None] = lambda _: None,
-) -> UvaNet:
-    """Train all stages of a recipe and return the averaged network, on the CPU and in eval mode.
+) -> nn.Module:
+    """Train all stages of a recipe and return the averaged network of the last, on the CPU and in eval mode.
 
     `output` receives ``checkpoint.safetensors`` (the network with recipe, scores and `lineage`), ``log.csv``
     and TensorBoard's event files, and ``resume.pt``, from which a run goes on to the same numbers.
@@ -136,7 +135,7 @@ class _Run:
         self.results: dict[str, nn.Module] = {}
         self.resumed = self._resumed()
 
-    def all_stages(self) -> UvaNet:
+    def all_stages(self) -> nn.Module:
         _make_directory(self.output)
         with closing(
             Journal(self.output, self.resumed["journal"], write=self.fabric.is_global_zero)
@@ -160,7 +159,8 @@ class _Run:
         if fabric.world_size > 1:
             module = with_global_batch_norm(module)
         optimizer = _optimizer(module, self.recipe.optimisation)
-        forward, wrapped = fabric.setup(torch.compile(module) if options.compiled else module, optimizer)
+        prepared = cast(nn.Module, torch.compile(module)) if options.compiled else module
+        forward, wrapped = fabric.setup(prepared, optimizer)
         schedule = _schedule(optimizer, self.recipe.optimisation, stage.steps)
         state = _State(module, average, optimizer, schedule)
         if self.resumed["stage"] == stage.name:
@@ -202,9 +202,9 @@ class _Run:
         wrapped.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(forward, wrapped, max_norm=choice.gradient_clip or float("inf"))
-        mean = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
         state.step += 1
-        _expect_finite(stage.name, state.step, mean, float(norm))
+        _expect_finite(stage.name, state.step, mean, cast(Tensor, norm).item())
         wrapped.step()
         state.schedule.step()
         # A young average follows closely, or the random start would linger in it.
@@ -228,7 +228,7 @@ class _Run:
             record = {**self.lineage, "recipe": self.recipe.as_dict(), "stage": stage.name}
             record |= {"step": state.step, "validation": scores}
             if stage is self.stages[-1]:
-                save_checkpoint(self.output / CHECKPOINT, stage.kept(state.average), record)
+                stage.save(self.output / CHECKPOINT, stage.kept(state.average), record)
         return scores
 
     def _save(self, stage: Stage, state: _State, journal: Journal) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from uva_edge.errors import OptionError
 from uva_edge.models.uva_net import Output, to_map
@@ -72,6 +74,14 @@ def distribution(logits: Tensor, output: Output) -> Tensor:
     """The predicted map [N, R, R] as a density that sums to 1, for networks that learn from it."""
     maps = to_map(logits, output)
     return maps / maps.sum(dim=(1, 2), keepdim=True).clamp_min(_EPSILON)
+
+
+def resized_density(density: Tensor, size: Sequence[int]) -> Tensor:
+    """A density or counts [N, R, R] at [N, h, w]; each keeps its sum."""
+    total = density.sum(dim=(1, 2), keepdim=True)
+    scaled = functional.interpolate(density.unsqueeze(1), tuple(size), mode="bilinear", align_corners=False)
+    scaled = scaled.squeeze(1)
+    return scaled * (total / scaled.sum(dim=(1, 2), keepdim=True).clamp_min(_EPSILON))
 
 
 def _l2(logits: Tensor, target: Tensor, output: Output) -> Tensor:

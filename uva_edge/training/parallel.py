@@ -15,12 +15,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(features)
         count = torch.distributed.get_world_size()
         moments = torch.stack((features.mean(dim=(0, 2, 3)), features.square().mean(dim=(0, 2, 3))))
-        mean, square = all_reduce(moments) / count
+        mean, square = torch.div(all_reduce(moments), count)  # type: ignore[no-untyped-call]
         variance = square - mean.square()
         self._update(mean.detach(), variance.detach(), count * features[:, 0].numel())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
-        return features * scale[:, None, None] + shift[:, None, None]
+        return torch.addcmul(shift[:, None, None], features, scale[:, None, None])
 
     def _update(self, mean: Tensor, variance: Tensor, samples: int) -> None:
         assert self.running_mean is not None

@@ -150,8 +150,27 @@ class HierarchicalRecipe(Recipe):
     assistant_steps: int = 0
 
 
+@dataclass(frozen=True)
+class TeacherRecipe(Recipe):
+    """A teacher from its paper, trained on the same batches, which it sees at the resolution of `network`.
+
+    Of `network` only resolution, pairing and output play a part; mu is 0 unless it learns from another teacher.
+    """
+
+    name: ClassVar[str] = "teacher"
+
+    network: UvaNetConfig = field(default_factory=lambda: UvaNetConfig(resolution=256))
+    loss: Loss = field(default_factory=lambda: Loss(mu=0.0))
+    mix: Mix = field(default_factory=lambda: Mix(4, 4))
+    optimisation: Optimisation = field(default_factory=lambda: Optimisation(learning_rate=1e-4))
+    teacher: str = "dva"
+    width: float = 1.0
+    imagenet: str = ""
+    """A file with ImageNet weights for its convolutions; without one it starts from scratch."""
+
+
 RECIPES: Final[dict[str, type[Recipe]]] = {
-    kind.name: kind for kind in (CoupledRecipe, SkdRecipe, HierarchicalRecipe)
+    kind.name: kind for kind in (CoupledRecipe, SkdRecipe, HierarchicalRecipe, TeacherRecipe)
 }
 
 

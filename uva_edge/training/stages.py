@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from uva_edge.data.batches import Batch
 from uva_edge.errors import OptionError
-from uva_edge.models.checkpoint import load_checkpoint
+from uva_edge.models.checkpoint import load_checkpoint, save_checkpoint
+from uva_edge.models.teachers.checkpoint import save_teacher
+from uva_edge.models.teachers.registry import build_teacher
+from uva_edge.models.teachers.teacher import TeacherNet
 from uva_edge.models.uva_net import Student, UvaNet, UvaNetConfig
 from uva_edge.training.hierarchy import Hierarchy, pooled
-from uva_edge.training.losses import distribution
-from uva_edge.training.recipe import CoupledRecipe, HierarchicalRecipe, Recipe, SkdRecipe
+from uva_edge.training.losses import distribution, resized_density
+from uva_edge.training.recipe import CoupledRecipe, HierarchicalRecipe, Recipe, SkdRecipe, TeacherRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,14 @@ Results = Mapping[str, nn.Module]
 """The averaged networks of the stages before, in eval mode, by stage."""
 
 
+def _save_network(path: Path, network: nn.Module, lineage: Mapping[str, Any]) -> None:
+    save_checkpoint(path, cast(UvaNet, network), lineage)
+
+
+def _save_teacher(path: Path, teacher: nn.Module, lineage: Mapping[str, Any]) -> None:
+    save_teacher(path, cast(TeacherNet, teacher), lineage)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One network's training; `results` are those of the stages before it."""
@@ -53,8 +64,10 @@ class Stage:
         frames, others
     )
     """Frames and their partners to the logits that validation scores."""
-    kept: Callable[[nn.Module], UvaNet] = lambda module: cast(UvaNet, module)
-    """The network that a checkpoint holds; asked of the last stage."""
+    kept: Callable[[nn.Module], nn.Module] = lambda module: module
+    """The network that a checkpoint holds, without what served training alone."""
+    save: Callable[[Path, nn.Module, Mapping[str, Any]], None] = _save_network
+    """Write the network that is kept, with its lineage."""
 
 
 def stages_of(recipe: Recipe) -> list[Stage]:
@@ -67,9 +80,11 @@ def stages_of(recipe: Recipe) -> list[Stage]:
         stages = _coupled(recipe)
     elif isinstance(recipe, SkdRecipe):
         stages = _skd(recipe)
-    else:
-        assert isinstance(recipe, HierarchicalRecipe)
+    elif isinstance(recipe, HierarchicalRecipe):
         stages = _hierarchical(recipe)
+    else:
+        assert isinstance(recipe, TeacherRecipe)
+        return [_teacher(recipe)]
     if recipe.initial:
         return [replace(stages[-1], build=lambda _: _initial(recipe))]
     return [stage for stage in stages if stage.steps]
@@ -159,6 +174,46 @@ def _hierarchical(recipe: HierarchicalRecipe) -> list[Stage]:
 
     wide = replace(config, width=config.width * recipe.assistant_width)
     return [stage("assistant", recipe.assistant_steps, wide), stage("network", recipe.steps, config)]
+
+
+class _Supervised(nn.Module):
+    """A teacher as the loop calls it: frames and their predecessors, uint8 [N, R, R, 3], to all its logits."""
+
+    def __init__(self, teacher: TeacherNet) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, frames: Tensor, others: Tensor) -> tuple[Tensor, ...]:
+        inputs = self.teacher.prepare(frames.cpu().numpy(), others.cpu().numpy())
+        return self.teacher.outputs(inputs.to(frames.device))
+
+
+def _teacher(recipe: TeacherRecipe) -> Stage:
+    loss, output = recipe.loss, recipe.network.output
+
+    def build(results: Results) -> nn.Module:
+        teacher = build_teacher(recipe.teacher, width=recipe.width, output=output)
+        if recipe.imagenet:
+            teacher.load_imagenet(Path(recipe.imagenet))
+        return _Supervised(teacher)
+
+    def objective(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        outputs = module(batch.frames, batch.others)
+        size = outputs[0].shape[1:]
+        density, fixations, soft = (
+            resized_density(target, size) for target in (batch.density, batch.fixations, batch.teacher)
+        )
+        return torch.stack([loss(logits, density, fixations, soft, output) for logits in outputs]).mean()
+
+    return Stage(
+        recipe.teacher,
+        recipe.steps,
+        build,
+        objective,
+        lambda module, frames, others: module(frames, others)[0],
+        lambda module: cast(_Supervised, module).teacher,
+        _save_teacher,
+    )
 
 
 def _mean_of_branches(module: nn.Module, frames: Tensor, others: Tensor) -> Tensor:

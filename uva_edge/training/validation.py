@@ -112,8 +112,8 @@ def _cases(footage: Footage, resolution: int, pairing: Pairing, number: int) -> 
         truth = _truth(frame)
         if truth is not None:
             target, fixations, size = truth
-            inputs = (network_input(item.image, resolution) for item in (frame, other))
-            cases.append(_Case(number, *inputs, size, fixations, target))
+            now, then = (network_input(item.image, resolution) for item in (frame, other))
+            cases.append(_Case(number, now, then, size, fixations, target))
     return cases
 
 
