@@ -173,6 +173,7 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
     ),
     "empty maps": ("annotated", put(STILL_MAPS, b""), r"images\.npz: expected an \.npz file"),
     "text for maps": ("annotated", put(CLIP_MAPS, b"no archive"), r"t\.npz: expected an \.npz file"),
+    "a zip magic alone": ("annotated", put(CLIP_MAPS, b"PK\x03\x04"), r"t\.npz: expected an \.npz file"),
     "no such array": (
         "annotated",
         arrays(CLIP_MAPS, map=MAPS),
@@ -189,6 +190,11 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         arrays(STILL_MAPS, names=np.arange(4), maps=MAPS),
         r"images\.npz: names are strings",
     ),
+    "names in rows": (
+        "annotated",
+        arrays(STILL_MAPS, names=NAMES[:, None], maps=MAPS),
+        r"images\.npz: names are strings \[N\]; got .*\(4, 1\)",
+    ),
     "another count of still maps": (
         "annotated",
         arrays(STILL_MAPS, names=NAMES, maps=MAPS[:3]),
@@ -203,6 +209,11 @@ REFUSED: dict[str, tuple[str, Damage, str]] = {
         "annotated",
         arrays(CLIP_MAPS, maps=MAPS[0]),
         r"t\.npz: maps are uint8 \[frames, h, w\]; got \(6, 8\)",
+    ),
+    "clip maps without pixels": (
+        "annotated",
+        arrays(CLIP_MAPS, maps=np.zeros((9, 0, 4), np.uint8)),
+        r"t\.npz: maps are uint8 \[frames, h, w\]; got \(9, 0, 4\)",
     ),
     "clip maps of another type": (
         "annotated",
