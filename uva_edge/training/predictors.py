@@ -43,7 +43,7 @@ def from_bundle(
 ) -> Iterator[Predictor]:
     """A bundle as `SaliencyPredictor` runs it: stills by themselves, each video as one stream.
 
-    Its name says what really runs: bundle, backend and precision. Raises what `SaliencyPredictor` does.
+    Its name says what really runs: the bundle as given, backend and precision. Raises what `SaliencyPredictor` does.
     """
     with SaliencyPredictor(bundle, backend=backend, precision=precision, threads=threads) as predictor:
         live = predictor.bundle.manifest.contract.pairing == "causal"
@@ -57,7 +57,7 @@ def from_bundle(
                     yield stream.push(frame).map
 
         info = predictor.info
-        yield Predictor(f"{predictor.bundle.name} {info.backend} {info.precision}", predict)
+        yield Predictor(f"{bundle} {info.backend} {info.precision}", predict)
 
 
 def from_checkpoint(path: Path) -> Predictor:
