@@ -63,7 +63,23 @@ class Validation:
     def score(
         self, logits: Callable[[Tensor, Tensor], Tensor], output: Output, device: torch.device
     ) -> Scores:
-        """Scores of what `logits` gives for frames and their partners, uint8 [N, R, R, 3] each.
+        """Means of what `score_each` gives, by data set."""
+        values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for dataset, scores in self.score_each(logits, output, device):
+            for metric, value in scores.items():
+                values[dataset][metric].append(value)
+        return {
+            dataset: {metric: float(np.mean(found)) for metric, found in metrics.items()}
+            for dataset, metrics in values.items()
+        }
+
+    def score_each(
+        self, logits: Callable[[Tensor, Tensor], Tensor], output: Output, device: torch.device
+    ) -> list[tuple[str, dict[str, float]]]:
+        """The data set and scores of each still and video, means over its frames, in the order of the footage.
+
+        Args:
+            logits: gives those of frames and their partners, uint8 [N, R, R, 3] each.
 
         Raises:
             OptionError: a map holds NaN.
@@ -80,17 +96,10 @@ class Validation:
             for case, small in zip(cases, maps, strict=True):
                 for metric, value in _scores(case, small).items():
                     sums[case.footage][metric].append(value)
-        return self._means(sums)
-
-    def _means(self, sums: dict[int, defaultdict[str, list[float]]]) -> Scores:
-        by_dataset: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for footage, metrics in sums.items():
-            for metric, values in metrics.items():
-                by_dataset[self._datasets[footage]][metric].append(float(np.mean(values)))
-        return {
-            dataset: {metric: float(np.mean(values)) for metric, values in metrics.items()}
-            for dataset, metrics in by_dataset.items()
-        }
+        return [
+            (self._datasets[footage], {metric: float(np.mean(found)) for metric, found in metrics.items()})
+            for footage, metrics in sums.items()
+        ]
 
 
 def headline(scores: Scores) -> float:
