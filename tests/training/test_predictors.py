@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
 from uva_edge import SaliencyPredictor  # noqa: E402
 from uva_edge.bundle import Bundle  # noqa: E402
+from uva_edge.bundle_writer import ArtifactSource, write_bundle  # noqa: E402
 from uva_edge.data.footage import Footage, LabelledFrame  # noqa: E402
 from uva_edge.errors import DataError, OptionError  # noqa: E402
-from uva_edge.models.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint  # noqa: E402
 from uva_edge.models.uva_net import UvaNet, UvaNetConfig  # noqa: E402
 from uva_edge.preprocess import network_input  # noqa: E402
 from uva_edge.training.predictors import (  # noqa: E402
@@ -41,17 +43,22 @@ def maps_of(predictor: Predictor, frames: NDArray[np.uint8], name: str = "v") ->
     return np.stack(list(predictor.predict(footage(name, frames), iter(frames))))
 
 
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return Bundle.shipped("uva-32")
+
+
 # --- networks -------------------------------------------------------------------------------------------
 
 
 def test_a_bundle_is_run_as_a_stream_and_stills_by_themselves(
-    bundle: Bundle, flight: NDArray[np.uint8]
+    shipped: Bundle, flight: NDArray[np.uint8]
 ) -> None:
     with (
-        from_bundle(str(bundle.location), backend="onnxruntime") as predictor,
-        SaliencyPredictor(bundle.location, backend="onnxruntime") as reference,
+        from_bundle(str(shipped.location), backend="onnxruntime") as predictor,
+        SaliencyPredictor(shipped.location, backend="onnxruntime") as reference,
     ):
-        assert predictor.name == f"{bundle.location} onnxruntime fp32"
+        assert predictor.name == f"{shipped.location} onnxruntime fp32"
         with reference.stream() as stream:
             chained = np.stack([stream.push(image).map for image in flight])
         alone = np.stack([reference.predict(image).map for image in flight])
@@ -62,12 +69,15 @@ def test_a_bundle_is_run_as_a_stream_and_stills_by_themselves(
 
 
 def test_a_checkpoint_computes_what_its_bundle_does(
-    bundle: Bundle, untrained: Path, flight: NDArray[np.uint8]
+    shipped: Bundle, tmp_path: Path, flight: NDArray[np.uint8]
 ) -> None:
+    (weights,) = (item for item in shipped.manifest.artifacts if item.format == "torch")
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint.write_bytes(shipped.read(weights.files[0]))
     many = np.concatenate([flight] * 4)  # more than a chunk
-    with from_bundle(str(bundle.location), backend="onnxruntime") as predictor:
+    with from_bundle(str(shipped.location), backend="onnxruntime") as predictor:
         np.testing.assert_allclose(
-            maps_of(from_checkpoint(untrained), many), maps_of(predictor, many), atol=1e-4
+            maps_of(from_checkpoint(checkpoint), many), maps_of(predictor, many), atol=1e-4
         )
 
 
@@ -93,16 +103,25 @@ def test_no_frames_have_no_maps(untrained: Path) -> None:
     assert not list(from_network("net", network).predict(footage("v", np.zeros((0, 8, 8, 3), np.uint8)), ()))
 
 
-def test_a_lookahead_bundle_would_need_the_frame_after(tmp_path: Path, flight: NDArray[np.uint8]) -> None:
-    """It has no live stream, and is scored as a clip."""
-    export = pytest.importorskip("uva_edge.export.bundles", reason="needs the extra 'export'")
-    torch.manual_seed(3)
-    checkpoint = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(checkpoint, UvaNet(UvaNetConfig(resolution=32, pairing="lookahead")), {"recipe": {}})
-    made = export.export_bundle(checkpoint, tmp_path / "ahead", name="ahead")
-    with from_bundle(str(made.location), backend="onnxruntime") as predictor:
+def test_a_lookahead_bundle_is_scored_as_a_clip(
+    shipped: Bundle, tmp_path: Path, flight: NDArray[np.uint8]
+) -> None:
+    """Its maps need the frame after, so it has no live stream."""
+    network = UvaNet(UvaNetConfig(resolution=shipped.manifest.contract.resolution, pairing="lookahead"))
+    manifest, weights = shipped.manifest, {"network.safetensors": checkpoint_bytes(network, {})}
+    made = write_bundle(
+        tmp_path / "ahead",
+        name="ahead",
+        network=manifest.network,
+        contract=replace(manifest.contract, pairing="lookahead"),
+        artifacts=[ArtifactSource("torch-fp32", "torch", "fp32", None, weights, {}, {})],
+        golden=shipped.golden(),
+        accuracy={},
+        lineage=manifest.lineage,
+    )
+    with from_bundle(str(made.location)) as predictor:
         np.testing.assert_allclose(
-            maps_of(predictor, flight), maps_of(from_checkpoint(checkpoint), flight), atol=1e-4
+            maps_of(predictor, flight), maps_of(from_network("net", network), flight), atol=1e-4
         )
 
 

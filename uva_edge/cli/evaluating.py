@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uva_edge.training.scoring import DataSetScores, Predictor
 
 _CHECKPOINT = ".safetensors"
+_NAME_WIDTH = 24
 
 
 @click.command()
@@ -71,6 +72,9 @@ def evaluate(
 
     PREDICTOR is a shipped name, a bundle's directory or .zip, or a checkpoint (.safetensors).
     """
+    bundles = [source for source in predictors if not source.endswith(_CHECKPOINT)]
+    if not bundles and (backends, precisions) != (("auto",), ("auto",)):
+        raise click.UsageError("--backend and --precision are for bundles, and no bundle is named")
     with needs("train"):
         from uva_edge.data.sources import open_footage
         from uva_edge.training.score_files import summary_document, write_scores
@@ -148,9 +152,16 @@ def _print_tables(summary: Sequence[DataSetScores]) -> None:
     for dataset in dict.fromkeys(item.dataset for item in summary):
         items = [item for item in summary if item.dataset == dataset]
         names = list(dict.fromkeys(name for item in items for name in item.scores))
-        rows = [(item.predictor, *(_cell(item.scores.get(name)) for name in names)) for item in items]
+        rows = [
+            (_folded(item.predictor), *(_cell(item.scores.get(name)) for name in names)) for item in items
+        ]
         counts = {estimate.count for item in items for estimate in item.scores.values()}
         console.print(table((f"{dataset} ({max(counts, default=0)})", *names), rows))
+
+
+def _folded(name: str) -> str:
+    """Cut into lines, or the path of a checkpoint would leave no room for its scores."""
+    return "\n".join(name[start : start + _NAME_WIDTH] for start in range(0, len(name), _NAME_WIDTH))
 
 
 def _cell(estimate: Any) -> str:
