@@ -102,8 +102,7 @@ LIGHT = tuple(
 FOR_RUNTIMES = ("archive", "bundle", "environment", "errors", "golden", "manifest", "metrics", "preprocess")
 FOR_RUNTIMES += ("saliency", "strict_json")
 EXCEPTIONS = {
-    ("uva_edge.runtimes.torch", "uva_edge.models.checkpoint"): "the reference is the network itself",
-    ("uva_edge.runtimes.torch", "uva_edge.models.clip_step"): "the reference is the network itself",
+    ("uva_edge.runtimes.torch", "uva_edge.models.families"): "the reference is the network itself",
     ("uva_edge.runtimes.fastest", "uva_edge"): "what was measured is remembered by version",
 }
 
@@ -223,15 +222,14 @@ def test_the_class_loads_no_engine_either() -> None:
 
 @pytest.mark.parametrize("statement", ["import uva_edge", "from uva_edge import SaliencyPredictor"])
 def test_the_import_is_cheap(statement: str) -> None:
-    """A budget of the design: at most 150 ms more than `import numpy`; other work on the machine can only add."""
+    """Less than three times `import numpy`, which it needs; the best of five, for other work can only add."""
     code = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
-    differences = []
+    ratios = []
     for _ in range(5):
-        alone = float(_run(code.format("import numpy")))
-        differences.append(float(_run(code.format(statement))) - alone)
-        if differences[-1] < 0.15:
+        ratios.append(float(_run(code.format(statement))) / float(_run(code.format("import numpy"))))
+        if ratios[-1] < 3:
             break
-    assert min(differences) < 0.15, f"{statement}: {min(differences):.3f} s more than import numpy"
+    assert min(ratios) < 3, f"{statement}: {min(ratios):.1f} times import numpy"
 
 
 def test_the_public_names() -> None:
