@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from accuracy import replace_between
 
 from uva_edge.data.batches import Mix
 from uva_edge.data.cache import PackOptions, pack
@@ -40,7 +41,6 @@ COLUMNS: Final = (
     ("sun500", "cc"),
     ("clips", "cc"),
 )
-START, END = "<!-- ablation -->", "<!-- /ablation -->"
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,8 @@ def main() -> None:
         list(resolution_rows(options.resolution_steps)),
     )
     if options.write:
-        page = options.write.read_text()
-        head, _, rest = page.partition(START)
-        _, _, tail = rest.partition(END)
         lines = [*table(options.output, study, options.seeds), "", *table(options.output, resolutions, 1)]
-        replace_file(options.write, "\n".join([head + START, *lines, END + tail]).encode())
+        replace_between(options.write, "ablation", lines)
         return
     options.output.mkdir(parents=True, exist_ok=True)
     data: dict[tuple[int, str], TrainingData] = {}
