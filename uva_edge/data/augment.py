@@ -7,12 +7,13 @@ it does from a real camera, so that training has no preprocessing of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from uva_edge.errors import OptionError
 from uva_edge.preprocess import network_input
 
 Affine = NDArray[np.float64]
@@ -21,7 +22,11 @@ Affine = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges that a view is drawn from."""
+    """Ranges that a view is drawn from.
+
+    Raises:
+        OptionError: a field out of its range.
+    """
 
     crop: tuple[float, float] = (0.6, 1.05)
     """Side of the view of a still in sides of the frame; beyond 1 the border is filled by reflection."""
@@ -46,6 +51,15 @@ class Augmentation:
     """and rotation in radians."""
     still: float = 0.25
     """Share of the pairs without ego-motion."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, tuple):
+                if not 0 < value[0] <= value[1]:
+                    raise OptionError(f"{item.name} must be a range above 0, least first; got {value}")
+            elif not 0 <= value <= 1:
+                raise OptionError(f"{item.name} must be in 0..1, got {value}")
 
     @classmethod
     def none(cls) -> Augmentation:
@@ -142,7 +156,7 @@ def see(
         seen = cv2.GaussianBlur(seen, (0, 0), look.blur * samples)
     if look.quality < 100:
         _, packed = cv2.imencode(".jpg", seen, (cv2.IMWRITE_JPEG_QUALITY, look.quality))
-        seen = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        seen = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
     inputs = look.light[network_input(np.asarray(seen, np.uint8), resolution)]
     if look.noise and rng is not None:
         noisy = inputs + rng.normal(scale=look.noise, size=inputs.shape)

@@ -1,7 +1,8 @@
 """The packed cache: footage decoded and scaled once, then memory-mapped as uint8, so that training never waits.
 
 A pack is a directory ``KEY/`` with ``pack.json`` and one raw array a file. The key covers the content of the
-files and every parameter, so a pack is never out of date; it is built under a temporary name and moved in place.
+files and every parameter, so a pack is never out of date. It is built as ``.packing-...`` and moved in place: such
+a folder that stays behind is of a build that was killed, and may be deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -26,7 +27,7 @@ from uva_edge.errors import DataError, OptionError, OutputError
 from uva_edge.metrics import fixation_density
 
 MAP_SIDE: Final = 96
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _DENSITY_WIDTH: Final = 128
 _KNOWN_DENSITY, _KNOWN_TEACHER, _KNOWN_SPATIAL = 1, 2, 4
 _CHUNK: Final = 1 << 20
@@ -73,6 +74,8 @@ class Pack:
     points: NDArray[np.float32]
     """[M, 2], all fixations; those of frame n are ``points[starts[n] : starts[n + 1]]``."""
     starts: NDArray[np.int64]
+    damaged: tuple[str, ...] = ()
+    """A line for each footage that was left out."""
 
     def __len__(self) -> int:
         return len(self.footage)
@@ -90,15 +93,15 @@ class Pack:
 
     def density_of(self, row: int) -> NDArray[np.uint8]:
         """The ground truth, or the teacher's map in its place ([UVA]'s L2(S, Y) on unlabelled video)."""
-        return self.density[row] if self.labelled(row) else self.teacher[row]
+        return np.asarray((self.density if self.labelled(row) else self.teacher)[row])
 
     def teacher_of(self, row: int) -> NDArray[np.uint8]:
         """The teacher's map, or the ground truth in its place."""
-        return self.teacher[row] if self.taught(row) else self.density[row]
+        return np.asarray((self.teacher if self.taught(row) else self.density)[row])
 
     def spatial_of(self, row: int) -> NDArray[np.uint8]:
         """The map of the spatial teacher, or that of the only one."""
-        return self.spatial[row] if self.has_spatial(row) else self.teacher_of(row)
+        return np.asarray(self.spatial[row]) if self.has_spatial(row) else self.teacher_of(row)
 
     def has_spatial(self, row: int) -> bool:
         """Whether the spatial teacher's map is one of its own."""
@@ -106,9 +109,9 @@ class Pack:
 
     def partners(self, offset: int) -> NDArray[np.int64]:
         """[N], the row of the frame `offset` later in the same footage, -1 where the pack has none."""
-        rows = np.arange(len(self)) + offset
-        inside = (rows >= 0) & (rows < len(self))
-        rows = np.where(inside, rows, 0)
+        shifted = np.arange(len(self)) + offset
+        inside = (shifted >= 0) & (shifted < len(self))
+        rows = np.where(inside, shifted, 0)
         same = self.footage[rows] == self.footage
         return np.where(inside & same & (self.number[rows] == self.number + offset), rows, -1)
 
@@ -132,13 +135,13 @@ def pack(
     options: PackOptions,
     *,
     report: Callable[[int, int], None] = lambda done, total: None,
-    skipped: Callable[[str], None] | None = None,
+    skipped: Callable[[str], None] = lambda line: None,
 ) -> Pack:
     """The pack of this footage in `directory`: opened if it is there, built otherwise.
 
     Args:
         report: is called with footage done and footage in all while a pack is built.
-        skipped: is told of each footage that is damaged, and so left out.
+        skipped: is told of each footage that is damaged and so left out, whether now or when the pack was built.
 
     Raises:
         DataError: footage can't be read, more than 1 % of it is damaged, or the pack was damaged.
@@ -146,8 +149,11 @@ def pack(
     """
     place = directory / _key(footage, options)
     if not place.is_dir():
-        _build(footage, place, options, report, skipped)
-    return open_pack(place)
+        _build(footage, place, options, report)
+    opened = open_pack(place)
+    for line in opened.damaged:
+        skipped(line)
+    return opened
 
 
 def open_pack(place: Path) -> Pack:
@@ -168,19 +174,32 @@ def open_pack(place: Path) -> Pack:
             if path.stat().st_size != expected:
                 raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {expected}")
             arrays[name] = np.memmap(path, dtype, "r", shape=full) if expected else np.zeros(full, dtype)
-        return Pack(tuple(index["names"]), tuple(index["datasets"]), **arrays)
+        names, datasets, damaged = (tuple(index[name]) for name in ("names", "datasets", "damaged"))
+        _check_order(arrays, len(names), points)
+        return Pack(names, datasets, damaged=damaged, **arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{place}: expected a whole pack of frames; {error}; delete the directory") from None
 
 
+def _check_order(arrays: dict[str, NDArray[Any]], names: int, points: int) -> None:
+    """Whether rows and fixations follow each other; bytes that a crash kept from the disk are zeros."""
+    starts, footage = arrays["starts"], arrays["footage"]
+    if starts[0] != 0 or starts[-1] != points or (np.diff(starts) < 0).any():
+        raise ValueError(f"starts.bin is not in order from 0 to {points}")
+    if (np.diff(footage) < 0).any() or (len(footage) and not 0 <= footage[0] <= footage[-1] < names):
+        raise ValueError(f"footage.bin is not in order from 0 to {names - 1}")
+
+
 def _key(footage: Sequence[Footage], options: PackOptions) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, MAP_SIDE, asdict(options)]).encode())
+    digest = hashlib.sha256(
+        json.dumps([_FORMAT, MAP_SIDE, options.pixels, options.frames_per_video]).encode()
+    )
     hashes: dict[Path, str] = {}
     for item in footage:
         for path in item.files:
             if path not in hashes:
                 hashes[path] = _file_hash(path)
-        facts = [item.name, item.dataset, item.kind, [hashes[path] for path in item.files]]
+        facts = [item.name, item.dataset, item.kind, item.facts, [hashes[path] for path in item.files]]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:32]
 
@@ -201,13 +220,12 @@ def _build(
     place: Path,
     options: PackOptions,
     report: Callable[[int, int], None],
-    skipped: Callable[[str], None] | None,
 ) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".packing-", dir=place.parent))
         try:
-            _write(footage, scratch, options, report, skipped)
+            _write(footage, scratch, options, report)
             try:
                 os.rename(scratch, place)
             except OSError:
@@ -226,7 +244,6 @@ def _write(
     scratch: Path,
     options: PackOptions,
     report: Callable[[int, int], None],
-    skipped: Callable[[str], None] | None,
 ) -> None:
     files: dict[str, BinaryIO] = {name: (scratch / f"{name}.bin").open("wb") for name in _FIELDS}
     names: list[str] = []
@@ -234,8 +251,8 @@ def _write(
     count = points = 0
     try:
         files["starts"].write(np.int64(0).tobytes())
-        sound = Intake(footage, skipped).map(lambda item: _rows(item, options))
-        for index, (item, rows) in enumerate(sound):
+        intake = Intake(footage)
+        for item, rows in intake.map(lambda item: _rows(item, options)):
             for row in rows:
                 points += len(row["points"])
                 row |= {"footage": np.int32(len(names)), "starts": np.int64(points)}
@@ -244,22 +261,34 @@ def _write(
             count += len(rows)
             names.append(item.name)
             datasets.append(item.dataset)
-            report(index + 1, len(footage))
+            report(len(names) + len(intake.damaged), len(footage))
     finally:
         for file in files.values():
             file.close()
-    facts = {"frames": count, "side": options.pixels, "points": points, "names": names, "datasets": datasets}
+    damaged = [f"skipped {name}: {reason}" for name, reason in intake.damaged.items()]
+    facts: dict[str, Any] = {"frames": count, "side": options.pixels, "points": points}
+    facts |= {"names": names, "datasets": datasets, "damaged": damaged}
     (scratch / "pack.json").write_text(json.dumps(facts))
 
 
 def _rows(footage: Footage, options: PackOptions) -> list[dict[str, Any]]:
-    """All frames, or as many as are wanted in evenly spread pairs."""
-    frames = list(footage.read())
-    numbers = np.arange(len(frames))
-    if len(frames) > options.frames_per_video:
-        seconds = np.linspace(1, len(frames) - 1, options.frames_per_video // 2).round().astype(int)
-        numbers = np.unique(np.concatenate((seconds - 1, seconds)))
-    return [{"number": np.int32(number), **_row(frames[number], options.pixels)} for number in numbers]
+    """All frames, or as many as are wanted in evenly spread pairs.
+
+    A video may be longer than memory: pairs are kept at a stride that doubles whenever they are twice as many.
+    """
+    most, stride = options.frames_per_video, 1
+    rows: dict[int, dict[str, Any]] = {}
+    for number, frame in enumerate(footage.read()):
+        if number % stride < 2:
+            rows[number] = {"number": np.int32(number), **_row(frame, options.pixels)}
+        if len(rows) > 2 * most:
+            stride = max(4, 2 * stride)
+            rows = {kept: row for kept, row in rows.items() if kept % stride < 2}
+    if len(rows) <= most:
+        return list(rows.values())
+    seconds = np.array([number for number in rows if number - 1 in rows])
+    seconds = seconds[np.linspace(0, len(seconds) - 1, most // 2).round().astype(int)]
+    return [rows[number] for number in np.union1d(seconds - 1, seconds).tolist()]
 
 
 def _row(frame: LabelledFrame, side: int) -> dict[str, Any]:
@@ -295,4 +324,4 @@ def _packed_map(density: DensityMap | None) -> NDArray[np.uint8]:
     shrinks = min(density.shape) >= MAP_SIDE
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     scaled = cv2.resize(density.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=interpolation)
-    return np.rint(scaled * (255 / max(float(scaled.max()), 1e-12))).astype(np.uint8)
+    return np.asarray(np.rint(scaled * (255 / max(float(scaled.max()), 1e-12))), np.uint8)

@@ -125,6 +125,17 @@ def checked_maps(path: Path, maps: NDArray[Any], count: int, row: str) -> NDArra
     return maps
 
 
+def read_named_maps(path: Path) -> dict[str, NDArray[np.uint8]]:
+    """The maps [h, w] of stills by their names, from an .npz file with ``names`` [N] and ``maps`` uint8 [N, h, w].
+
+    Raises DataError as `read_arrays` does, and for arrays of another type or shape.
+    """
+    names, maps = read_arrays(path, "names", "maps")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise DataError(f"{path}: names are strings [N]; got {names.dtype} {names.shape}")
+    return dict(zip(names.tolist(), checked_maps(path, maps, len(names), "name"), strict=True))
+
+
 def read_bytes(path: Path, limit: int, what: str) -> bytes:
     """A whole file of at most `limit` bytes; `what` it is to be is for the message of a DataError."""
     try:

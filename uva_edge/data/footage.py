@@ -47,3 +47,5 @@ class Footage:
     """All files that `read` reads; their content is the content of the footage."""
     read: Callable[[], Iterator[LabelledFrame]]
     """Decode from the start. Raises `DamagedFileError` where an image or a video can't be decoded."""
+    facts: tuple[str, ...] = ()
+    """What else decides what `read` yields, such as the part that a file of a teacher's maps plays."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.data.files import checked_maps, checked_name, read_arrays, read_image, read_table
+from uva_edge.data.files import checked_name, read_image, read_named_maps, read_table
 from uva_edge.data.footage import Footage, LabelledFrame
 from uva_edge.errors import DataError
 
@@ -30,7 +30,7 @@ def list_stills(root: Path, split: str, dataset: str | None = None) -> list[Foot
     table, fixation_table = root / "images.csv", root / "fixations.csv"
     teacher_file = root / "teacher_maps" / "images.npz"
     fixations = _read_fixations(fixation_table)
-    teachers = _read_teacher_maps(teacher_file) if teacher_file.exists() else None
+    teachers = read_named_maps(teacher_file) if teacher_file.exists() else None
     stills: dict[str, Footage] = {}
     for row in read_table(table, ("name", "dataset", "split")):
         if row["split"] != split or dataset not in (None, row["dataset"]):
@@ -73,10 +73,3 @@ def _read_fixations(path: Path) -> dict[str, NDArray[np.float32]]:
             raise DataError(f"{path}, line {number}: x and y lie in 0..1, got {point}")
         points[row["name"]].append(point)
     return {name: np.asarray(values, np.float32) for name, values in points.items()}
-
-
-def _read_teacher_maps(path: Path) -> dict[str, NDArray[np.uint8]]:
-    names, maps = read_arrays(path, "names", "maps")
-    if names.ndim != 1 or names.dtype.kind != "U":
-        raise DataError(f"{path}: names are strings [N]; got {names.dtype} {names.shape}")
-    return dict(zip(names.tolist(), checked_maps(path, maps, len(names), "name"), strict=True))

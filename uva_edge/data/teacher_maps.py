@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.data.files import checked_maps, read_arrays, with_labels
+from uva_edge.data.files import checked_maps, read_arrays, read_named_maps, with_labels
 from uva_edge.data.footage import Footage, LabelledFrame
 from uva_edge.errors import DataError
 
@@ -26,10 +26,7 @@ def taught_by(footage: Sequence[Footage], root: Path, part: Part) -> list[Footag
         DataError: the maps of a still or video are missing; read from a video, that their number is another.
     """
     stills = root / "teacher_maps" / "images.npz"
-    maps: dict[str, NDArray[np.uint8]] = {}
-    if any(item.kind == "still" for item in footage):
-        names, found = read_arrays(stills, "names", "maps")
-        maps = dict(zip(names.tolist(), checked_maps(stills, found, len(names), "name"), strict=True))
+    maps = read_named_maps(stills) if any(item.kind == "still" for item in footage) else {}
     taught = []
     for item in footage:
         source = stills if item.kind == "still" else root / "teacher_maps" / "clips" / f"{item.name}.npz"
@@ -39,7 +36,7 @@ def taught_by(footage: Sequence[Footage], root: Path, part: Part) -> list[Footag
             raise DataError(f"{source}: No such file; expected the teacher's maps of {item.name}")
         own = maps[item.name][None] if item.kind == "still" else None
         read = partial(_read, item, source, own, part)
-        taught.append(replace(item, files=(*item.files, source), read=read))
+        taught.append(replace(item, files=(*item.files, source), read=read, facts=(*item.facts, part)))
     return taught
 
 
