@@ -123,7 +123,7 @@ def test_damage_that_is_skipped_shows_in_the_exit_code(tmp_path: Path) -> None:
         (("--baseline", "hft", "--baseline", "hft"), 1, "two predictors are called 'hft'"),
         (("--baseline", "hft", "--split", "validation"), 1, "'validation'"),
         (("uva-32", "--backend", "onnxruntime", "--precision", "fp8"), 1, "fp8"),
-        (("--baseline", "hft", "--backend", "torch"), 2, "no bundle"),
+        (("--baseline", "hft", "--backend", "torch"), 1, "none is named"),
     ],
 )
 def test_wrong_usage_is_told(data: Path, words: tuple[str, ...], code: int, says: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from uva_edge.data.files import MAX_ARRAY_BYTES, read_arrays, read_grey
 from uva_edge.data.footage import Footage
 from uva_edge.data.numbering import list_numbered
-from uva_edge.errors import DataError
+from uva_edge.errors import DataError, OptionError
 from uva_edge.preprocess import network_input
 from uva_edge.runtimes import SaliencyPredictor
 from uva_edge.training.baselines import find_baseline
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Image: TypeAlias = NDArray[np.uint8]
 
 _CHUNK: Final = 32
+_CHECKPOINT: Final = ".safetensors"
 
 
 def from_baseline(name: str) -> Predictor:
@@ -58,6 +59,34 @@ def from_bundle(
 
         info = predictor.info
         yield Predictor(f"{bundle} {info.backend} {info.precision}", predict)
+
+
+@contextmanager
+def open_networks(
+    sources: Sequence[str], backends: Sequence[str], precisions: Sequence[str], threads: int = 1
+) -> Iterator[list[Predictor]]:
+    """Checkpoints (.safetensors) once, bundles in each backend and precision; freed at the end of the block.
+
+    Raises:
+        OptionError: a backend or precision is asked for where there is no bundle.
+        UvaEdgeError: what `from_bundle` and `from_checkpoint` raise.
+    """
+    bundles = [source for source in sources if not source.endswith(_CHECKPOINT)]
+    asked = {*backends, *precisions} - {"auto"}
+    if asked and not bundles:
+        raise OptionError(
+            f"{', '.join(sorted(asked))}: backends and precisions are of bundles, and none is named"
+        )
+    with ExitStack() as stack:
+        opened: list[Predictor] = []
+        for source in sources:
+            if source not in bundles:
+                opened.append(from_checkpoint(Path(source)))
+                continue
+            for backend, precision in product(backends, precisions):
+                made = from_bundle(source, backend=backend, precision=precision, threads=threads)
+                opened.append(stack.enter_context(made))
+        yield opened
 
 
 def from_checkpoint(path: Path) -> Predictor:

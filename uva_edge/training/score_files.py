@@ -1,4 +1,4 @@
-"""Scores as files: a table of all stills and videos, a summary with intervals, and both as one JSON document."""
+"""Scores to read and to keep: tables, and files with every still and video, the intervals, and both as JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from uva_edge.models.checkpoint import replace_file
-from uva_edge.training.scoring import METRICS, DataSetScores, Scores
+from uva_edge.training.scoring import METRICS, DataSetScores, Estimate, Scores
 
-ROW_COLUMNS = ("predictor", "dataset", "name", "kind", "frames", *METRICS)
-SUMMARY_COLUMNS = ("predictor", "dataset", "metric", "mean", "low", "high", "count")
+ROW_COLUMNS: Final = ("predictor", "dataset", "name", "kind", "frames", *METRICS)
+SUMMARY_COLUMNS: Final = ("predictor", "dataset", "metric", "mean", "low", "high", "count")
+_NAME_WIDTH: Final = 24
 
 
 def summary_document(summary: Sequence[DataSetScores]) -> list[dict[str, Any]]:
@@ -29,6 +30,37 @@ def summary_document(summary: Sequence[DataSetScores]) -> list[dict[str, Any]]:
             values = (item.predictor, item.dataset, metric, estimate.mean, low, high, estimate.count)
             document.append(dict(zip(SUMMARY_COLUMNS, values, strict=True)))
     return document
+
+
+def summary_tables(summary: Sequence[DataSetScores]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """To be read: for each data set a header (its name and count, the metrics) and a row for each predictor.
+
+    A cell has the mean, and half the width of its interval.
+    """
+    tables = []
+    for dataset in dict.fromkeys(item.dataset for item in summary):
+        items = [item for item in summary if item.dataset == dataset]
+        found = [name for name in METRICS if any(name in item.scores for item in items)]
+        count = max((estimate.count for item in items for estimate in item.scores.values()), default=0)
+        rows = [
+            (_folded(item.predictor), *(_cell(item.scores.get(name)) for name in found)) for item in items
+        ]
+        tables.append(((f"{dataset} ({count})", *found), rows))
+    return tables
+
+
+def _folded(name: str) -> str:
+    """Cut into lines, or the path of a checkpoint would leave no room for its scores."""
+    return "\n".join(name[start : start + _NAME_WIDTH] for start in range(0, len(name), _NAME_WIDTH))
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    if estimate.interval is None:
+        return f"{estimate.mean:.3f}"
+    low, high = estimate.interval
+    return f"{estimate.mean:.3f} ±{(high - low) / 2:.2f}"
 
 
 def write_scores(folder: Path, scores: Scores, settings: Mapping[str, Any]) -> list[Path]:
