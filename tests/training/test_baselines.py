@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from uva_edge.errors import FrameError, OptionError
 from uva_edge.metrics import auc_judd, fixation_pixels, nss, resize_map
 from uva_edge.training.baselines import BASELINES, find_baseline
-from uva_edge.training.baselines.frequency import _circular_gaussians, _transform
+from uva_edge.training.baselines.frequency import (
+    _circular_gaussians,
+    _modulus,
+    _transform,
+    _with_amplitude,
+)
+from uva_edge.training.baselines.resemblance import _covariances, _lab, _steering_kernels
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 Image = NDArray[np.uint8]
@@ -164,6 +170,49 @@ def test_the_scales_of_hft_smooth_a_periodic_plane() -> None:
         if 1 <= sigma <= 8:  # elsewhere sampling or wrapping around changes the deviation
             offsets = (np.arange(128) + 64) % 128 - 64
             assert np.sqrt((kernel[0] * offsets**2).sum()) == pytest.approx(sigma, rel=1e-3)
+
+
+def test_only_the_amplitude_of_a_spectrum_changes() -> None:
+    spectrum = _transform(*np.random.default_rng(1).normal(size=(4, 8, 8)))
+    spectrum[:, 3, 4] = 0
+    changed = _with_amplitude(spectrum, _modulus(spectrum), np.full((8, 8), 2.0))
+    expected = np.full((8, 8), 2.0)
+    expected[3, 4] = 0  # nothing has no phase
+    np.testing.assert_allclose(_modulus(changed), expected)
+    np.testing.assert_allclose(changed * _modulus(spectrum) / 2, spectrum, atol=1e-12)
+
+
+def test_steering_covariances_are_their_definition() -> None:
+    """By singular value decomposition of the nine gradients around a pixel; the inside alone, without mirroring."""
+    planes = np.random.default_rng(7).random((9, 11, 2)).astype(np.float32)
+    xx, xy, yy = _covariances(planes)
+    gy, gx = np.gradient(planes, axis=(0, 1))
+    for row, column, plane in ((3, 4, 0), (5, 8, 1), (1, 1, 0)):
+        around = np.s_[row - 1 : row + 2, column - 1 : column + 2, plane]
+        gradients = np.stack([gx[around].ravel(), gy[around].ravel()], axis=1).astype(np.float64)
+        _, (s1, s2), (v1, v2) = np.linalg.svd(gradients)
+        stretch, gamma = (s1 + 1) / (s2 + 1), ((s1 * s2 + 1e-7) / 9) ** 0.42
+        expected = gamma * (stretch * np.outer(v1, v1) + np.outer(v2, v2) / stretch)
+        place = row, column, plane
+        np.testing.assert_allclose([[xx[place], xy[place]], [xy[place], yy[place]]], expected, rtol=1e-3)
+
+
+def test_self_resemblance_is_its_definition() -> None:
+    """At pixels inside, with feature matrices put together one kernel after the other."""
+    picture = noisy(cv2.resize(bars((2, 3), kind="colour"), (64, 64), interpolation=cv2.INTER_AREA))
+    kernels = _steering_kernels(_lab(picture)).astype(np.float64)
+
+    def matrix(row: int, column: int) -> NDArray[np.float64]:
+        return kernels[row - 3 : row + 4, column - 3 : column + 4].ravel()
+
+    saliency = predict("self-resemblance", picture)[0]
+    for row, column in ((10, 12), (33, 20), (50, 58)):
+        own = matrix(row, column)
+        total = 0.0
+        for other in (matrix(row + dy, column + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+            cosine = own @ other / np.sqrt((own @ own) * (other @ other))
+            total += np.exp((cosine - 1) / 0.07**2)
+        assert saliency[row, column] == pytest.approx(1 / total, rel=1e-3)
 
 
 # --- what must not matter -------------------------------------------------------------------------------
