@@ -6,9 +6,12 @@ import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+
+from torch import nn
 
 import uva_edge
 from uva_edge.bundle import Bundle
@@ -16,6 +19,7 @@ from uva_edge.bundle_writer import ArtifactSource, write_bundle
 from uva_edge.errors import DataError, ParityError
 from uva_edge.manifest import Contract, Lineage, Network, TensorSpec
 from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint, read_checkpoint
+from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
@@ -27,6 +31,29 @@ from .onnx import INPUTS, OPSET, OUTPUTS, to_onnx
 LICENCE: Final = "Apache-2.0"
 _TOOLS: Final = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 _ONNX: Final = {"opset": str(OPSET)}
+_LIMITS: Final = (
+    "Trained mostly on photographs taken from the ground; straight-down aerial views are a small share.",
+)
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network on its way into a bundle.
+
+    Attributes:
+        reference: the clip step as it was trained, float32, batch norms in place.
+        deployed: what becomes ONNX; the same function.
+        weights: of the torch artifact, as `uva_edge.models.families` reads them.
+        limits: sentences for the model card.
+    """
+
+    network: Network
+    contract: Contract
+    reference: nn.Module
+    deployed: nn.Module
+    weights: bytes
+    lineage: Lineage
+    limits: Sequence[str]
 
 
 def export_bundle(
@@ -52,35 +79,46 @@ def export_bundle(
     # Read once: a training run may replace the file while this takes its time.
     data = read_checkpoint(checkpoint)
     network, record = load_checkpoint(data, name=str(checkpoint))
-    lineage = _lineage(record, data, checkpoint)
+    subject = Exportable(
+        network=_network(network),
+        contract=contract_of(network),
+        reference=ClipStep(network).eval(),
+        deployed=ClipStep(folded(network)).eval(),
+        weights=checkpoint_bytes(network, {}),
+        lineage=_lineage(record, data, checkpoint),
+        limits=_LIMITS,
+    )
+    return write_verified(subject, destination, name=name, accuracy=accuracy or {})
+
+
+def write_verified(
+    subject: Exportable,
+    destination: Path,
+    *,
+    name: str,
+    accuracy: Mapping[str, Mapping[str, float]],
+) -> Bundle:
+    """Make the artifacts of a network, run them all, and only then write the bundle; raises as `export_bundle`."""
+    step, contract = subject.deployed, subject.contract
+    graph, graph_t1 = to_onnx(step, contract), to_onnx(step, contract, frames=1)
     sources = [
-        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": to_onnx(network)}, _ONNX, {}),
-        ArtifactSource(
-            "onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": to_onnx(network, frames=1)}, _ONNX, {}
-        ),
-        ArtifactSource(
-            "torch-fp32",
-            "torch",
-            "fp32",
-            None,
-            {"network.safetensors": checkpoint_bytes(network, {})},
-            {},
-            {},
-        ),
+        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": graph}, _ONNX, {}),
+        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": graph_t1}, _ONNX, {}),
+        ArtifactSource("torch-fp32", "torch", "fp32", None, {"network.safetensors": subject.weights}, {}, {}),
     ]
     facts: dict[str, Any] = {
         "name": name,
-        "network": _network(network),
-        "contract": _contract(network),
-        "golden": golden_clip(network),
-        "accuracy": accuracy or {},
-        "lineage": lineage,
+        "network": subject.network,
+        "contract": contract,
+        "golden": golden_clip(subject.reference, contract),
+        "accuracy": accuracy,
+        "lineage": subject.lineage,
     }
     with tempfile.TemporaryDirectory(prefix="uva-edge-export-") as scratch:
         outcomes = verify(write_bundle(Path(scratch) / "bundle", artifacts=sources, **facts))
     _gate(sources, outcomes)
     measured = [dataclasses.replace(source, parity=_parity(source.name, outcomes)) for source in sources]
-    documents = {"README.md": model_card(artifacts=measured, **facts).encode()}
+    documents = {"README.md": model_card(artifacts=measured, limits=subject.limits, **facts).encode()}
     return write_bundle(destination, artifacts=measured, documents=documents, **facts)
 
 
@@ -114,7 +152,8 @@ def _network(network: UvaNet) -> Network:
     return Network("uva-net", options, cost.parameters, cost.macs_per_step)
 
 
-def _contract(network: UvaNet) -> Contract:
+def contract_of(network: UvaNet) -> Contract:
+    """The clip step of UVA-Net."""
     config = network.config
     side = config.resolution
     return Contract(
@@ -126,6 +165,11 @@ def _contract(network: UvaNet) -> Contract:
         maps=TensorSpec(OUTPUTS[0], "float32", ("T", side, side)),
         state_out=TensorSpec(OUTPUTS[1], "float32", config.state_shape),
     )
+
+
+def tool_versions() -> dict[str, str]:
+    """What a bundle is made with."""
+    return {"uva_edge": uva_edge.__version__, **{tool: version(tool) for tool in _TOOLS}}
 
 
 def _lineage(record: Mapping[str, Any], data: bytes, checkpoint: Path) -> Lineage:
@@ -141,7 +185,7 @@ def _lineage(record: Mapping[str, Any], data: bytes, checkpoint: Path) -> Lineag
             f"{commit!r}; expected an object, a list of strings, a string, and a string or null"
         )
     return Lineage(
-        created_with={"uva_edge": uva_edge.__version__, **{tool: version(tool) for tool in _TOOLS}},
+        created_with=tool_versions(),
         recipe=recipe,
         data=tuple(lines),
         teacher=teacher,

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from uva_edge.bundle_writer import ArtifactSource
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
+
+_SEEN: Final = {
+    "causal": "a frame and the one before it",
+    "lookahead": "a frame and the one after it",
+    "window": "a frame and the {} before it",
+}
 
 
 def model_card(
@@ -18,15 +25,18 @@ def model_card(
     golden: Golden,
     accuracy: Mapping[str, Mapping[str, float]],
     lineage: Lineage,
+    limits: Sequence[str],
 ) -> str:
-    """A page of Markdown: what the network is, what it was made from, how well it does and where it ends."""
-    side = contract.resolution
-    recipe = lineage.recipe
+    """A page of Markdown: what the network is, what it was made from, how well it does and where it ends.
+
+    `limits` are sentences on this network's own; what holds for every one is there by itself.
+    """
+    rows, columns = contract.grid
     sections = [
         f"# {name}",
-        f"Video saliency at {side}x{side}: a frame and the one before it in, the relative density of human "
-        f"fixations out. {network.family}, {network.parameters:,} parameters, {network.macs_per_step:,} "
-        f"multiply-accumulates a frame. {contract.pairing.capitalize()} pairs, output `{contract.output}`. "
+        f"Video saliency at {columns}x{rows}: {_SEEN[contract.pairing].format(contract.history)} in, the relative "
+        f"density of human fixations out. {network.family}, {network.parameters:,} parameters, "
+        f"{network.macs_per_step:,} multiply-accumulates a frame. Output `{contract.output}`. "
         f"Licence of the weights: {lineage.licence}.",
         "## Scores",
         _table(("data", "metric", "value"), _score_rows(accuracy)) if accuracy else "None was measured.",
@@ -35,8 +45,7 @@ def model_card(
         "## Training",
         *[f"- {line}" for line in lineage.data],
         f"- Teacher: {lineage.teacher or 'none'}.",
-        f"- Recipe `{recipe.get('name', 'unknown')}`, {recipe.get('steps', '?')} steps, seed "
-        f"{recipe.get('seed', '?')}; all of it is in `bundle.json` under `lineage.recipe`.",
+        f"- {_recipe(lineage.recipe)}",
         "## Artifacts",
         _table(
             ("artifact", "precision", "T", "max error of a map", "smallest CC"),
@@ -52,14 +61,23 @@ def model_card(
             ],
         ),
         f"Measured at export against torch in float32, on {len(golden.frames)} chained frames of the synthetic "
-        "aerial scene.",
+        f"aerial scene, {len(golden.maps)} of them with maps.",
         "## Limits",
         "- A map says where people would look first in a free-viewing task, not what is important or moving.",
         "- The frame is seen at "
-        f"{side}x{side}: a person of less than about 1/{side // 2} of the frame's height is invisible to it.",
-        "- Trained mostly on photographs taken from the ground; straight-down aerial views are a small share.",
+        f"{columns}x{rows}: a person of less than about 1/{rows // 2} of the frame's height is invisible to it.",
+        *[f"- {limit}" for limit in limits],
     ]
     return "\n\n".join(_join_bullets(sections)) + "\n"
+
+
+def _recipe(recipe: Mapping[str, object]) -> str:
+    if "steps" not in recipe:
+        return f"Recipe: {recipe.get('name', 'unknown')}."
+    return (
+        f"Recipe `{recipe.get('name', 'unknown')}`, {recipe['steps']} steps, seed {recipe.get('seed', '?')}; all of "
+        "it is in `bundle.json` under `lineage.recipe`."
+    )
 
 
 def _score_rows(accuracy: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:

@@ -10,10 +10,10 @@ from typing import Final
 
 import onnx
 import torch
+from torch import nn
 
 from uva_edge.errors import ExportError, OptionError
-from uva_edge.models.clip_step import ClipStep, folded
-from uva_edge.models.uva_net import UvaNet
+from uva_edge.manifest import Contract
 
 OPSET: Final = 18
 """ONNX Runtime's static quantiser takes opsets up to 20; 18 is the exporter's own, converted by nobody."""
@@ -22,16 +22,18 @@ INPUTS: Final = ("frames", "state_in")
 OUTPUTS: Final = ("maps", "state_out")
 
 OPERATORS: Final = frozenset(
-    ("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Exp", "Mul", "ReduceMax", "ReduceMean", "Relu",
-     "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose")
+    ("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Expand", "Mul", "ReduceMax",
+     "ReduceMean", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze")
 )  # fmt: skip
 """What the graph may hold: operators that every engine and converter takes."""
 
+_DTYPES: Final = {"uint8": torch.uint8, "float32": torch.float32}
 
-def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
-    """The clip step as a checked ONNX model, batch norms folded; `frames` is T where it is static.
 
-    The same weights give the same bytes. The network is left as it is.
+def to_onnx(step: nn.Module, contract: Contract, *, frames: int | None = None) -> bytes:
+    """A clip step as a checked ONNX model, batch norms folded; `frames` is T where it is static.
+
+    The same weights give the same bytes. The step is left as it is.
 
     Raises:
         ExportError: the exporter failed, or the graph is not of the form that the contract asks for.
@@ -39,16 +41,16 @@ def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
     """
     if frames is not None and frames < 1:
         raise OptionError(f"frames must be at least 1, or None for any number; got {frames}")
-    config = network.config
-    step = ClipStep(folded(network)).eval()
-    example = torch.zeros(frames or 3, config.resolution, config.resolution, 3, dtype=torch.uint8)
+    rows, columns = contract.grid
+    example = torch.zeros(frames or 3, rows, columns, 3, dtype=torch.uint8)
+    state = torch.zeros(contract.state_shape, dtype=_DTYPES[contract.state_in.dtype])
     time = torch.export.Dim("T", min=1, max=1 << 16)
     shapes = {"frames": None if frames else {0: time}, "state": None}
     try:
         with _quiet():
             program = torch.onnx.export(
                 step,
-                (example, torch.zeros(config.state_shape)),
+                (example, state),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(INPUTS),
@@ -58,7 +60,7 @@ def to_onnx(network: UvaNet, *, frames: int | None = None) -> bytes:
             )
     except Exception as error:  # the exporter wraps failures in many kinds of its own
         raise ExportError(
-            f"torch.onnx.export failed at R = {config.resolution}, T = {frames or 'any'}: {error}"
+            f"torch.onnx.export failed at {rows}x{columns}, T = {frames or 'any'}: {error}"
         ) from error
     if program is None:
         raise ExportError("torch.onnx.export gave no program")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from uva_edge.bundle import Bundle
 from uva_edge.environment import Availability, usable_cores
 from uva_edge.errors import ClosedError, OptionError
-from uva_edge.manifest import Artifact
+from uva_edge.manifest import Artifact, Contract
 
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -70,7 +70,7 @@ class Session(Protocol):
     def info(self) -> SessionInfo: ...
 
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
-        """One clip step: uint8 [T, R, R, 3] and a state to maps float32 [T, R, R] and the next state.
+        """One clip step: uint8 [T, R, C, 3] and a state to maps float32 [T, R, C] and the next state.
 
         The arrays that come in are only read, those that are returned are the caller's.
 
@@ -107,6 +107,19 @@ class Backend(Protocol):
     def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> Session:
         """Raises BundleError for damaged files and SessionError when the engine refuses the artifact."""
         ...
+
+
+def first_state(
+    contract: Contract, run: Callable[[Frames, State], tuple[Maps, State]], frame: Frames
+) -> State:
+    """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past.
+
+    A state of frames is that frame, repeated. One of features is what a step on it leaves behind; what came
+    before plays no part. `run` makes that step.
+    """
+    if contract.history:
+        return np.repeat(frame, contract.history, axis=0)
+    return run(frame, np.zeros(contract.state_shape, contract.state_in.dtype))[1]
 
 
 def closed(info: SessionInfo) -> ClosedError:

@@ -16,7 +16,7 @@ from uva_edge.errors import ClosedError, FrameError, OptionError, SessionError
 from uva_edge.preprocess import Color, Frame, YuvRange, frame_size, network_input
 from uva_edge.saliency import Saliency
 
-from .backend import Frames, Session, SessionInfo, SessionOptions, State
+from .backend import Frames, Session, SessionInfo, SessionOptions, State, first_state
 from .fastest import select_fastest
 from .selection import Selection, select
 
@@ -73,8 +73,13 @@ class SaliencyPredictor:
 
     @property
     def resolution(self) -> int:
-        """R: maps are [R, R]."""
+        """R: maps have R rows, and as many columns unless `grid` says otherwise."""
         return self.bundle.manifest.contract.resolution
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(R, C), the rows and columns of the network's input and of its maps."""
+        return self.bundle.manifest.contract.grid
 
     def explain(self) -> str:
         """Why this backend: one line for each that was considered."""
@@ -116,10 +121,11 @@ class SaliencyPredictor:
         yuv_range: YuvRange = "limited",
         batch: int = 32,
     ) -> NDArray[np.float32]:
-        """The maps of consecutive frames, float32 [N, R, R], `batch` frames a call of the engine.
+        """The maps of consecutive frames, float32 [N, R, C], at most `batch` frames a call of the engine.
 
         Equals pushing the frames one by one into a stream. The frames may come from a generator; no more than
-        `batch` inputs are held at a time. With a bundle of lookahead pairs the last frame is its own partner.
+        `batch` inputs are held at a time, and fewer where the network sees many pixels for each map
+        (`Contract.frames_per_call`). With a bundle of lookahead pairs the last frame is its own partner.
 
         Raises:
             FrameError: no frames, or one that is not what its color format says.
@@ -160,6 +166,7 @@ class SaliencyPredictor:
 
     def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Iterator[NDArray[np.float32]]:
         session = self._session_for_clips()
+        batch = min(batch, self.bundle.manifest.contract.frames_per_call)
         state: State | None = None
         while chunk := list(islice(inputs, batch)):
             pixels = np.concatenate(chunk)
@@ -208,13 +215,10 @@ class SaliencyPredictor:
         return session
 
     def _input(self, frame: Frame, color: Color, yuv_range: YuvRange) -> Frames:
-        return network_input(frame, self.resolution, color=color, yuv_range=yuv_range)[None]
+        return network_input(frame, self.grid, color=color, yuv_range=yuv_range)[None]
 
     def _state_of(self, session: Session, pixels: Frames) -> State:
-        """The state that a frame leaves behind; what came before it plays no part."""
-        contract = self.bundle.manifest.contract
-        blank = np.zeros(contract.state_shape, contract.state_in.dtype)
-        return session.run(pixels, blank)[1]
+        return first_state(self.bundle.manifest.contract, session.run, pixels)
 
 
 class Stream:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from uva_edge import environment
 from uva_edge.bundle import Bundle
@@ -15,6 +15,9 @@ from uva_edge.errors import DataError, SessionError
 from uva_edge.manifest import Artifact
 
 from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _ONE_RUN: Final = threading.Lock()
 """torch's thread count and random state belong to the process: changed and put back by one thread at a time."""
@@ -43,18 +46,17 @@ class TorchSession:
         import torch
 
         # The one place where a runtime needs the networks: the reference is the network itself.
-        from uva_edge.models.checkpoint import load_checkpoint
-        from uva_edge.models.clip_step import ClipStep, folded
+        from uva_edge.models.families import load_step
 
         data = bundle.read(artifact.files[0])
         try:
             # A new network draws its first weights from the process's random state.
             with _ONE_RUN, torch.random.fork_rng(devices=()):
-                network, _ = load_checkpoint(data)
+                step = load_step(bundle.manifest.network.family, data)
         except DataError as error:
             raise SessionError(f"torch can't load {artifact.name} of {bundle.name}: {error}") from error
         self._torch = torch
-        self._step: ClipStep | None = ClipStep(folded(network)).eval()
+        self._step: nn.Module | None = step
         self._threads = options.threads
         with _ONE_RUN, _thread_count(torch, options.threads):
             threads = torch.get_num_threads()

@@ -230,7 +230,7 @@ class MapImages:
 
 
 class MapArray:
-    """One .npy file, float32 [N, R, R], written as the maps come: memory does not grow with N."""
+    """One .npy file, float32 [N, R, C], written as the maps come: memory does not grow with N."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = _Partial(path)

@@ -107,3 +107,15 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     untrained = request.getfixturevalue("untrained")
     return export_bundle(untrained, tmp_path_factory.mktemp("bundles") / "small-32", name="small-32")
+
+
+@pytest.fixture(scope="session")
+def windowed(tinyhd: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of a narrow TinyHD-M at 32x64, imported with all its gates."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'export'")
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    from uva_edge.export.tinyhd import import_tinyhd
+
+    root = tmp_path_factory.mktemp("windowed")
+    torch.save({"student_model": tinyhd("m").state_dict()}, root / "tiny.pth")
+    return import_tinyhd(root / "tiny.pth", root / "tiny-m", name="tiny-m", grid=(32, 64))

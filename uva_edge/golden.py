@@ -16,7 +16,7 @@ from uva_edge.archive import list_members, open_archive, open_member, write_arch
 from uva_edge.errors import BundleError, GoldenError
 from uva_edge.manifest import Contract
 
-__all__ = ["GOLDEN_NAME", "MAX_GOLDEN_BYTES", "Golden"]
+__all__ = ["GOLDEN_NAME", "MAX_GOLDEN_BYTES", "Golden", "spread"]
 
 GOLDEN_NAME = "golden.npz"
 MAX_GOLDEN_BYTES = 128 << 20  # decompressed: 292 frames at R = 256
@@ -36,11 +36,11 @@ _HEADER = re.compile(
 class Golden:
     """A clip of N consecutive frames with its reference outputs.
 
-    The first step starts from the state that frame 0 leaves behind it, as every stream does.
+    The first step starts as every stream does, from a state that frame 0 alone makes.
 
     Attributes:
-        frames: uint8 [N, R, R, 3], RGB.
-        maps: float32 [N, R, R] in [0, 1].
+        frames: uint8 [N, R, C, 3], RGB.
+        maps: float32 [M, R, C] in [0, 1], of the frames `mapped`; M is N where the file has the room.
         state: the state after the last frame, as the contract has it.
     """
 
@@ -48,13 +48,19 @@ class Golden:
     maps: npt.NDArray[np.float32]
     state: npt.NDArray[Any]
 
+    @property
+    def mapped(self) -> npt.NDArray[np.intp]:
+        """Indices of the frames that `maps` belong to: all, or M of them from the first to the last."""
+        return spread(len(self.frames), len(self.maps))
+
     def check(self, contract: Contract) -> None:
         """Raise GoldenError unless the arrays are what `contract` promises."""
-        side, count = contract.resolution, self.frames.shape[0] if self.frames.ndim else 0
+        count = self.frames.shape[0] if self.frames.ndim else 0
         if count < 1:
             raise GoldenError("frames: expected at least one frame, got none")
-        _expect("frames", self.frames, "uint8", (count, side, side, 3))
-        _expect("maps", self.maps, "float32", (count, side, side))
+        _expect("frames", self.frames, "uint8", (count, *contract.grid, 3))
+        known = self.maps.shape[0] if self.maps.ndim else 0
+        _expect("maps", self.maps, "float32", (min(max(known, 1), count), *contract.grid))
         _expect("state", self.state, contract.state_out.dtype, contract.state_shape)
         for name, array in (("maps", self.maps), ("state", self.state)):
             if not np.isfinite(array).all():
@@ -84,6 +90,11 @@ class Golden:
         except BundleError as error:
             raise GoldenError(str(error)) from None
         return cls(**arrays)
+
+
+def spread(count: int, chosen: int) -> npt.NDArray[np.intp]:
+    """Indices of so many of `count` frames, evenly from the first to the last."""
+    return np.linspace(0, count - 1, chosen).round().astype(np.intp)
 
 
 def _expect(name: str, array: npt.NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:

@@ -42,6 +42,7 @@ MAX_PATH_LENGTH = 200
 MAX_RESOLUTION = 4096
 MAX_STATE_ELEMENTS = 1 << 26  # 256 MiB of float32
 MAX_STATE_RANK = 8
+PIXELS_PER_CALL = 1 << 21  # 32 frames of 256 x 256
 
 # The aliases stand in annotations that are read at run time, so they are values, not type-checker comments.
 Dim: TypeAlias = Size | Literal["T"]
@@ -98,12 +99,13 @@ class TensorSpec:
 class Contract:
     """The clip step that every artifact of the bundle computes.
 
-    frames uint8 [T, R, R, 3] RGB and state_in give maps float32 [T, R, R] in [0, 1] and state_out. The state
-    is of any fixed shape, the same on both sides; for UVA-Net it is float32 [1, 64, R/4, R/4].
+    frames uint8 [T, R, C, 3] RGB and state_in give maps float32 [T, R, C] in [0, 1] and state_out. The state
+    is of any fixed shape, the same on both sides; for UVA-Net, where C = R, it is float32 [1, 64, R/4, R/4].
 
     Attributes:
-        resolution: R, in pixels.
-        pairing: the frame that frame t is compared with: t-1 ("causal") or t+1 ("lookahead", as in [UVA]).
+        resolution: R, the rows in pixels (as in "1080p"); the columns C are those of `frames`.
+        pairing: what frame t is seen with: the frame t-1 ("causal"), t+1 ("lookahead", as in [UVA]), or the K
+            frames before it ("window", as in [TinyHD]), which are the state: uint8 [K, R, C, 3].
         output: how the head's numbers become [0, 1], inside the graph.
 
     Raises:
@@ -111,7 +113,7 @@ class Contract:
     """
 
     resolution: Annotated[int, between(1, MAX_RESOLUTION)]
-    pairing: Literal["causal", "lookahead"]
+    pairing: Literal["causal", "lookahead", "window"]
     output: Literal["peak", "sigmoid", "clamp"]
     frames: TensorSpec
     state_in: TensorSpec
@@ -119,9 +121,9 @@ class Contract:
     state_out: TensorSpec
 
     def __post_init__(self) -> None:
-        side = self.resolution
-        _expect_tensor("frames", self.frames, "uint8", ("T", side, side, 3))
-        _expect_tensor("maps", self.maps, "float32", ("T", side, side))
+        rows, columns = self.grid
+        _expect_tensor("frames", self.frames, "uint8", ("T", rows, columns, 3))
+        _expect_tensor("maps", self.maps, "float32", ("T", rows, columns))
         shape = self.state_in.shape
         if (
             "T" in shape
@@ -132,14 +134,32 @@ class Contract:
                 f"state_in.shape: expected 1 to {MAX_STATE_RANK} integers with a product of at most "
                 f"{MAX_STATE_ELEMENTS}, got {_shape(shape)}"
             )
+        if self.pairing == "window":
+            _expect_tensor("state_in", self.state_in, "uint8", (shape[0], rows, columns, 3))
         _expect_tensor("state_out", self.state_out, self.state_in.dtype, shape)
         names = [spec.name for spec in (self.frames, self.state_in, self.maps, self.state_out)]
         _expect_unique("state_out.name", names)
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the network's input and of its maps."""
+        columns = self.frames.shape[2] if len(self.frames.shape) == 4 else self.resolution
+        return self.resolution, columns if isinstance(columns, int) else self.resolution
+
+    @property
     def state_shape(self) -> tuple[int, ...]:
         """The shape of the state, which does not depend on T."""
         return tuple(size for size in self.state_in.shape if size != "T")
+
+    @property
+    def history(self) -> int:
+        """K, how many frames the state is made of; 0 where it holds features."""
+        return self.state_shape[0] if self.pairing == "window" else 0
+
+    @property
+    def frames_per_call(self) -> int:
+        """A number of frames per step that bounds its memory: together they look at `PIXELS_PER_CALL`, or T = 1."""
+        return max(1, PIXELS_PER_CALL // (math.prod(self.grid) * (1 + self.history)))
 
 
 @dataclass(frozen=True)

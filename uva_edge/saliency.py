@@ -1,9 +1,9 @@
 """The result of a prediction: a map, and what a program or a person wants to know from it.
 
-Coordinates. Cell (i, j) of an R x R map covers rows [i H / R, (i + 1) H / R) and columns
-[j W / R, (j + 1) W / R) of the frame, from its left-top corner: the frame was stretched to the square.
-Points are in pixels as OpenCV draws them: (0, 0) is the centre of the left-top pixel, so the centre of cell
-(i, j) is x = (j + 0.5) W / R - 0.5, y = (i + 0.5) H / R - 0.5.
+Coordinates. Cell (i, j) of an R x C map covers rows [i H / R, (i + 1) H / R) and columns
+[j W / C, (j + 1) W / C) of the frame, from its left-top corner: the frame was stretched to the map's shape,
+which is a square (C = R) for UVA-Net. Points are in pixels as OpenCV draws them: (0, 0) is the centre of the
+left-top pixel, so the centre of cell (i, j) is x = (j + 0.5) W / C - 0.5, y = (i + 0.5) H / R - 0.5.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Saliency:
     """Where people would look in one frame.
 
     Args:
-        map: float32 [R, R] in [0, 1], relative fixation density over the whole frame, which is stretched to
-            the square; the shipped networks scale it to a peak of 1. A read-only copy is kept. Values up to
+        map: float32 [R, C] in [0, 1], relative fixation density over the whole frame, which is stretched to
+            that shape; the shipped networks scale it to a peak of 1. A read-only copy is kept. Values up to
             0.05 outside the range, as engines of low precision make, are clipped.
         size: (width, height) in pixels of the frame that it was predicted from, 1 to 65535 each.
 
@@ -101,14 +101,15 @@ class Saliency:
         Args:
             count: 0 or more.
             min_distance: weaker maxima nearer than this to a stronger one are left out; in parts of the map's
-                side, 0 to 1.
+                sides, 0 to 1.
             min_value: maxima below this part of the map's maximum are left out, 0 to 1.
 
         Raises:
             OptionError: an argument out of its range.
         """
         count = _checked_count("count", count)
-        gap = _checked_fraction("min_distance", min_distance) * len(self.map)
+        high, wide = self.map.shape
+        gap = _checked_fraction("min_distance", min_distance) * wide
         floor = _checked_fraction("min_value", min_value) * float(self.map.max())
         rows, columns = _local_maxima(self.map)
         strong = self.map[rows, columns] >= floor
@@ -116,7 +117,7 @@ class Saliency:
         found: list[Peak] = []
         while len(rows) and len(found) < count:
             found.append(self._peak_at(rows[0], columns[0]))
-            squared = (rows - rows[0]) ** 2 + (columns - columns[0]) ** 2
+            squared = ((rows - rows[0]) * (wide / high)) ** 2 + (columns - columns[0]) ** 2
             far = squared >= gap * gap
             far[0] = False
             rows, columns = rows[far], columns[far]
@@ -152,8 +153,8 @@ class Saliency:
             left, top, columns_wide, rows_high, cells = (int(value) for value in stats[label])
             if label == 0 or cells < min_cells:
                 continue
-            x, width = self._span(left, columns_wide, self.size[0])
-            y, height = self._span(top, rows_high, self.size[1])
+            x, width = self._span(left, columns_wide, axis=1)
+            y, height = self._span(top, rows_high, axis=0)
             peak = self._peak_at(rows[best], columns[best])
             regions.append(Region(x, y, width, height, peak, float(mass[label] / mass.sum())))
         return tuple(sorted(regions, key=lambda r: (-r.peak.value, -r.share, r.y, r.x)))
@@ -202,20 +203,24 @@ class Saliency:
         }
 
     def _peak_at(self, row: int, column: int) -> Peak:
-        width, height = self.size
         x = column + _parabola_offset(self.map[row, :], column)
         y = row + _parabola_offset(self.map[:, column], row)
-        return Peak(self._pixel(x, width), self._pixel(y, height), float(self.map[row, column]))
+        return Peak(self._pixel(x, axis=1), self._pixel(y, axis=0), float(self.map[row, column]))
 
-    def _pixel(self, cell: float, length: int) -> float:
+    def _lengths(self, axis: int) -> tuple[int, int]:
+        """Pixels of the frame and cells of the map along an axis of the map."""
+        return self.size[1 - axis], self.map.shape[axis]
+
+    def _pixel(self, cell: float, *, axis: int) -> float:
         """Position of a cell's centre, clipped because a cell is smaller than a pixel in a tiny frame."""
-        return min(max((float(cell) + 0.5) * length / len(self.map) - 0.5, 0.0), length - 1.0)
+        pixels, cells = self._lengths(axis)
+        return min(max((float(cell) + 0.5) * pixels / cells - 0.5, 0.0), pixels - 1.0)
 
-    def _span(self, first: int, count: int, length: int) -> tuple[int, int]:
+    def _span(self, first: int, count: int, *, axis: int) -> tuple[int, int]:
         """Start and length of the whole pixels that some cells touch."""
-        side = len(self.map)
-        start = first * length // side
-        return start, -(-(first + count) * length // side) - start
+        pixels, cells = self._lengths(axis)
+        start = first * pixels // cells
+        return start, -(-(first + count) * pixels // cells) - start
 
     def _heat(
         self, size: tuple[int, int], alpha: float, color: OverlayColor
@@ -224,8 +229,8 @@ class Saliency:
         import cv2
 
         # Cubic here, where it is cheap, hides the cells' edges in a large frame.
-        side = max(_HEAT_SIDE, len(self.map))
-        smooth = cv2.resize(self.map, (side, side), interpolation=cv2.INTER_CUBIC)
+        height, width = (max(_HEAT_SIDE, cells) for cells in self.map.shape)
+        smooth = cv2.resize(self.map, (width, height), interpolation=cv2.INTER_CUBIC)
         levels = np.rint(255 * np.clip(smooth, 0, 1)).astype(np.uint8)
         heat_table, keep_table = _heat_tables(alpha, color == "rgb")
         heat = np.empty((size[1], size[0], 3), np.uint8)
@@ -237,12 +242,12 @@ class Saliency:
 
 
 def _checked_map(value: object) -> NDArray[np.float32]:
-    expected = "map must be a float32 numpy array [R, R] in [0, 1]"
+    expected = "map must be a float32 numpy array [R, C] in [0, 1]"
     if not isinstance(value, np.ndarray):
         raise OptionError(f"{expected}, got {type(value).__name__}")
     if value.dtype != np.float32:
         raise OptionError(f"{expected}, got dtype {value.dtype}; convert with .astype(np.float32)")
-    if value.ndim != 2 or value.shape[0] != value.shape[1] or not value.size:
+    if value.ndim != 2 or not value.size:
         raise OptionError(f"{expected}, got shape {value.shape}")
     low, high = float(value.min()), float(value.max())
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -45,6 +45,15 @@ def test_compressed(golden: Golden) -> None:
     assert len(flat.to_bytes()) < flat.frames.nbytes // 10
 
 
+@pytest.mark.parametrize(("kept", "mapped"), [(4, [0, 1, 2, 3]), (3, [0, 2, 3]), (2, [0, 3]), (1, [0])])
+def test_maps_may_be_kept_of_some_frames(
+    golden: Golden, original: Bundle, kept: int, mapped: list[int]
+) -> None:
+    fewer = Golden(golden.frames, golden.maps[:kept], golden.state)
+    Golden.from_bytes(fewer.to_bytes()).check(original.manifest.contract)
+    assert fewer.mapped.tolist() == mapped
+
+
 def test_other_types_are_not_written(golden: Golden) -> None:
     with pytest.raises(GoldenError, match="state: expected uint8 or float32, got float64"):
         Golden(golden.frames, golden.maps, golden.state.astype(np.float64)).to_bytes()
@@ -108,7 +117,9 @@ BAD: dict[str, tuple[Make, str]] = {
     "frames of floats": (with_arrays(frames=np.zeros((4, 8, 8, 3), "f4")),
                          "frames: expected uint8 [4, 8, 8, 3], got"),
     "frames of another size": (with_arrays(frames=np.zeros((4, 9, 9, 3), "u1")), "got uint8 [4, 9, 9, 3]"),
-    "fewer maps": (with_maps(lambda maps: maps[1:]), "expected float32 [4, 8, 8], got float32 [3, 8, 8]"),
+    "more maps": (with_maps(lambda maps: maps[[0, 1, 2, 3, 3]]),
+                  "expected float32 [4, 8, 8], got float32 [5, 8, 8]"),
+    "no maps": (with_maps(lambda maps: maps[:0]), "expected float32 [1, 8, 8], got float32 [0, 8, 8]"),
     "maps of doubles": (with_maps(lambda maps: maps.astype("f8")), NOT_READ),
     "big-endian maps": (with_maps(lambda maps: maps.astype(">f4")), NOT_READ),
     "maps in Fortran's order": (with_maps(np.asfortranarray), NOT_READ),

@@ -153,7 +153,7 @@ BAD_FIELDS: list[tuple[list[str | int], Any, str]] = [
     ),
     (["network", "parameters"], None, "network.parameters: expected an integer >= 0, got null"),
     (["network", "parameters"], float("nan"), "network.parameters: expected an integer >= 0, got NaN"),
-    (["contract", "pairing"], "future", 'contract.pairing: expected "causal" or "lookahead", got "future"'),
+    (["contract", "pairing"], "future", 'contract.pairing: expected "causal" or "lookahead" or "window"'),
     (
         ["contract", "output"],
         ["peak"],
@@ -163,11 +163,15 @@ BAD_FIELDS: list[tuple[list[str | int], Any, str]] = [
     (
         ["contract", "resolution"],
         32,
-        'contract.frames.shape: expected ["T", 32, 32, 3], got ["T", 64, 64, 3]',
+        'contract.frames.shape: expected ["T", 32, 64, 3], got ["T", 64, 64, 3]',
     ),
     (["contract", "frames", "dtype"], "float16", 'contract.frames.dtype: expected "uint8" or "float32"'),
     (["contract", "frames", "dtype"], "float32", 'contract.frames.dtype: expected "uint8", got "float32"'),
-    (["contract", "frames", "shape"], ["T", 64, 48, 3], 'contract.frames.shape: expected ["T", 64, 64, 3]'),
+    (["contract", "frames", "shape"], ["T", 48, 64, 3], 'contract.frames.shape: expected ["T", 64, 64, 3]'),
+    (["contract", "frames", "shape"], ["T", 64, "T", 3], 'contract.frames.shape: expected ["T", 64, 64, 3]'),
+    (["contract", "frames", "shape"], ["T", 64], 'contract.frames.shape: expected ["T", 64, 64, 3]'),
+    (["contract", "frames", "shape"], ["T", 64, 48, 3], 'contract.maps.shape: expected ["T", 64, 48]'),
+    (["contract", "pairing"], "window", 'contract.state_in.dtype: expected "uint8", got "float32"'),
     (
         ["contract", "frames", "shape", 0],
         "N",
@@ -362,3 +366,33 @@ def test_a_manifest_that_could_not_be_read_is_not_written() -> None:
         ManifestError, match=r'accuracy\["osie"\]\["NSS"\]: expected a finite number, got NaN'
     ):
         manifest.to_bytes()
+
+
+def test_a_contract_of_windows() -> None:
+    """The state holds the frames themselves, and the input need not be a square."""
+    data = valid()
+    shape = [15, 192, 256, 3]
+    data["contract"] = {
+        "resolution": 192,
+        "pairing": "window",
+        "output": "peak",
+        "frames": tensor("frames", "uint8", "T", 192, 256, 3),
+        "state_in": tensor("state_in", "uint8", *shape),
+        "maps": tensor("maps", "float32", "T", 192, 256),
+        "state_out": tensor("state_out", "uint8", *shape),
+    }
+    contract = Manifest.from_dict(data).contract
+    assert (contract.grid, contract.history, contract.frames_per_call) == ((192, 256), 15, 2)
+    data["contract"]["state_in"]["shape"] = data["contract"]["state_out"]["shape"] = [15, 192, 192, 3]
+    with pytest.raises(ManifestError, match=r"state_in\.shape: expected \[15, 192, 256, 3\], got"):
+        Manifest.from_dict(data)
+
+
+@pytest.mark.parametrize(("side", "frames"), [(64, 512), (256, 32), (4096, 1)])
+def test_a_contract_of_pairs_holds_features(side: int, frames: int) -> None:
+    data = valid()
+    data["contract"]["resolution"] = side
+    data["contract"]["frames"]["shape"] = ["T", side, side, 3]
+    data["contract"]["maps"]["shape"] = ["T", side, side]
+    contract = Manifest.from_dict(data).contract
+    assert (contract.grid, contract.history, contract.frames_per_call) == ((side, side), 0, frames)

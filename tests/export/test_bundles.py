@@ -36,9 +36,10 @@ def graph_of(bundle: Bundle, frames: int | None) -> bytes:
 def quick(bundle: Bundle, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int | None, bytes]:
     """The slow parts of an export of `untrained` are taken from its bundle; the graphs may be exchanged."""
     graphs = {frames: graph_of(bundle, frames) for frames in (None, 1)}
-    clip = golden._reference(load_checkpoint(untrained)[0], bundle.golden().frames[:4])
-    monkeypatch.setattr(bundles, "to_onnx", lambda network, *, frames=None: graphs[frames])
-    monkeypatch.setattr(bundles, "golden_clip", lambda network: clip)
+    step = ClipStep(load_checkpoint(untrained)[0]).eval()
+    clip = golden._reference(step, bundle.manifest.contract, bundle.golden().frames[:4])
+    monkeypatch.setattr(bundles, "to_onnx", lambda step, contract, *, frames=None: graphs[frames])
+    monkeypatch.setattr(bundles, "golden_clip", lambda step, contract: clip)
     return graphs
 
 
@@ -135,7 +136,9 @@ def test_scores_are_in_the_manifest_and_on_the_card(
         golden=bundle.golden(),
         accuracy=accuracy,
         lineage=manifest.lineage,
+        limits=("Never seen at night.",),
     )
+    assert "- Never seen at night." in card
     for text in (card, scored.read(manifest.documents[0]).decode()):
         assert "| osie | nss | 1.834 |" in text
         assert "| clips | cc | 0.710 |" in text
@@ -143,13 +146,13 @@ def test_scores_are_in_the_manifest_and_on_the_card(
 
 @pytest.mark.parametrize("limit", [60_000, 1])
 def test_a_golden_clip_that_grows_too_large_has_fewer_frames(
-    scene: AerialScene, untrained: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+    scene: AerialScene, bundle: Bundle, untrained: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(golden, "AerialScene", lambda **options: scene)
-    network = load_checkpoint(untrained)[0]
-    whole = golden_clip(network, frames=16)
+    step, contract = ClipStep(load_checkpoint(untrained)[0]).eval(), bundle.manifest.contract
+    whole = golden_clip(step, contract, frames=16)
     monkeypatch.setattr(golden, "MAX_BYTES", limit)
-    clip = golden_clip(network, frames=16)
+    clip = golden_clip(step, contract, frames=16)
     count = len(clip.frames)
     assert len(whole.to_bytes()) > limit
     assert count == 1 if limit == 1 else (1 < count < 16 and len(clip.to_bytes()) <= limit)

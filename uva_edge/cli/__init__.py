@@ -19,8 +19,9 @@ from uva_edge.errors import UvaEdgeError
 from .checking import doctor, verify
 from .evaluating import evaluate
 from .exporting import export
+from .importing import import_tinyhd
 from .predicting import EXIT_INTERRUPTED, demo, predict
-from .training import train
+from .training import teach, train
 
 
 class _Group(click.Group):
@@ -49,5 +50,5 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, evaluate, export):
+for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, import_tinyhd):
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from uva_edge.models.uva_net import UvaNet
+
+_COUNTED = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True)
@@ -30,32 +33,31 @@ def cost_of(network: UvaNet) -> Cost:
     """Count the cost of one frame pair at the network's own resolution."""
     side = network.config.resolution
     frame = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-    features = _count_macs(network, lambda: network.features(frame))
+    features = count_macs(network, lambda: network.features(frame))
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs_per_pair=_count_macs(network, lambda: network(frame, frame)),
+        macs_per_pair=count_macs(network, lambda: network(frame, frame)),
         macs_of_features=features,
     )
 
 
-def _count_macs(network: nn.Module, call: Callable[[], Tensor]) -> int:
+def count_macs(network: nn.Module, call: Callable[[], object]) -> int:
+    """Multiply-accumulates of the convolutions of `network` in one `call` that runs it, in eval mode."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         # A convolution makes each output from inputs / groups * kernel products; a deconvolution spends as
         # many on each input.
-        assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
-        taps = module.kernel_size[0] * module.kernel_size[1]
+        assert isinstance(module, _COUNTED)
+        taps = math.prod(module.kernel_size)
         if isinstance(module, nn.ConvTranspose2d):
             total += inputs[0].numel() * module.out_channels // module.groups * taps
         else:
             total += output.numel() * module.in_channels // module.groups * taps
 
     hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+        module.register_forward_hook(count) for module in network.modules() if isinstance(module, _COUNTED)
     ]
     training = network.training
     network.eval()

@@ -18,8 +18,9 @@ class TinyHDStep(nn.Module):
         frames: uint8 [T, H, W, 3], RGB, H and W multiples of 32.
         state: uint8 [15, H, W, 3], the frames before ``frames[0]``.
 
-    Returns the maps, float32 [T, H, W] in [0, 1], and the last 15 frames. ``maps[t]`` belongs to ``frames[t]``,
-    the last of its window of 16.
+    Returns the maps, float32 [T, H, W], and the last 15 frames. ``maps[t]`` belongs to ``frames[t]``, the last
+    of its window of 16. Each map is scaled to its peak, since the network's own probabilities seldom exceed a few
+    hundredths, and a map is a relative density.
     """
 
     def __init__(self, network: TinyHD) -> None:
@@ -31,7 +32,7 @@ class TinyHDStep(nn.Module):
         maps = self.network(windows(normalize(seen)))
         if self.network.variant == "m":
             maps = maps[:, -1:].squeeze(1)
-        return maps, seen[-HISTORY:]
+        return maps / maps.amax(dim=(1, 2), keepdim=True), seen[-HISTORY:]
 
 
 def windows(frames: Tensor) -> Tensor:
