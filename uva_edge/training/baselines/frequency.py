@@ -81,9 +81,10 @@ def hft(image: Image) -> Map:
     """The square of the picture whose amplitude is smoothed at the best of eight scales, at 128x128 ([HFT]).
 
     ``q = 0.25 RG i + 0.25 BY j + 0.5 I k``. The scale k smooths the log amplitude by a Gaussian of
-    ``sigma = 2**(k - 2)``, k = 1..8: a wide one spares small salient regions, a narrow one large ones. The best
-    has the least entropy, divided by the share of the map that lies under a central Gaussian, so that bright
-    borders are not taken for clear maps.
+    ``sigma = 2**(k - 2)``, k = 1..8: a wide one spares small salient regions, a narrow one large ones. ([HFT]
+    smooths the amplitude itself, its authors' demonstration the logarithm.) The best has the least entropy,
+    divided by the share of the map that lies under a central Gaussian, so that bright borders are not taken for
+    clear maps.
     """
     grey, red_green, blue_yellow = _opponents(shrunk(image, _LARGE))
     spectrum = _transform(np.zeros_like(grey), 0.25 * red_green, 0.25 * blue_yellow, 0.5 * grey)
