@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.io import loadmat, savemat
 
 from uva_edge.data import matlab as reader
 from uva_edge.data.matlab import read_matrix
@@ -53,15 +54,14 @@ def test_a_file_of_a_big_endian_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int16, np.int32, np.float32, np.float64])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_what_scipy_writes(tmp_path: Path, kind: type, compressed: bool) -> None:
-    scipy_io = pytest.importorskip("scipy.io", reason="SciPy is not installed")
     values = (VALUES % 3).astype(kind)
     path = tmp_path / "a.mat"
-    scipy_io.savemat(
+    savemat(
         path, {"text": "x", "cells": np.array([["a", 1]], object), "I": values}, do_compression=compressed
     )
     found = read_matrix(path, "I")
     assert np.array_equal(found, values)
-    assert np.array_equal(found, scipy_io.loadmat(path)["I"])
+    assert np.array_equal(found, loadmat(path)["I"])
 
 
 # --- what is refused ------------------------------------------------------------------------------------
