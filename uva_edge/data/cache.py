@@ -276,13 +276,13 @@ def _rows(footage: Footage, options: PackOptions) -> list[dict[str, Any]]:
 
     A video may be longer than memory: pairs are kept at a stride that doubles whenever they are twice as many.
     """
-    most, stride = options.frames_per_video, 1
+    most, stride = options.frames_per_video, 2
     rows: dict[int, dict[str, Any]] = {}
     for number, frame in enumerate(footage.read()):
         if number % stride < 2:
             rows[number] = {"number": np.int32(number), **_row(frame, options.pixels)}
         if len(rows) > 2 * most:
-            stride = max(4, 2 * stride)
+            stride *= 2
             rows = {kept: row for kept, row in rows.items() if kept % stride < 2}
     if len(rows) <= most:
         return list(rows.values())
