@@ -2,8 +2,9 @@
 
 Every field of a dataclass is required, no other field is allowed (a typo must not load "fine"), nothing is
 converted, and an error names its field by path, such as ``artifacts[1].files[0].bytes: expected an integer
->= 0, got "12"``. Understood are dataclasses, ``tuple[X, ...]``, ``dict[str, X]``, ``Any`` (free-form JSON),
-and scalars: str, bool, int, float, None, Literal strings, unions of these, and ``Annotated[scalar, Rule]``.
+>= 0, got "12"``. Understood are dataclasses, ``tuple[X, ...]`` and ``tuple[X, Y]``, ``dict[str, X]``, ``Any``
+(free-form JSON), and scalars: str, bool, int, float, None, Literal strings, unions of these, and
+``Annotated[scalar, Rule]``.
 """
 
 from __future__ import annotations
@@ -104,7 +105,13 @@ def decode(kind: Any, value: Any, path: str = "") -> Any:
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
         items = _expect(list, "a list", value, path)
-        return tuple(decode(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(items))
+        kinds = arguments[:1] * len(items) if arguments[-1] is ... else arguments
+        if len(items) != len(kinds):
+            _refuse(path, f"a list of {len(kinds)}", value)
+        return tuple(
+            decode(kind, item, f"{path}[{index}]")
+            for index, (kind, item) in enumerate(zip(kinds, items, strict=True))
+        )
     if get_origin(kind) is dict:
         members = _expect(dict, "an object", value, path)
         return {key: decode(arguments[1], item, _at(path, key)) for key, item in members.items()}

@@ -1,13 +1,16 @@
-"""A tiny data set in the layout that training reads: stills with fixations, clips with a teacher's maps."""
+"""What training learns from in tests: a tiny data set on disk, and spots in memory that a few steps learn."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from uva_edge.data.synthetic import AerialScene
 
@@ -44,6 +47,74 @@ def data(tmp_path: Path, scene: AerialScene) -> Path:
         np.savez(root / "teacher_maps" / "clips" / f"{split}.npz", maps=teacher)
     _table(root / "clips.csv", ("name", "split", "view"), [(s, s, "aerial") for s in ("train", "val")])
     return root
+
+
+@pytest.fixture(scope="session")
+def toy() -> Any:
+    """`TrainingData` at R = 32 of four stills and two videos of four frames: a bright spot that everybody looks at."""
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    from uva_edge.data.footage import Footage, LabelledFrame
+    from uva_edge.training.loop import TrainingData
+    from uva_edge.training.validation import Validation
+
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0.25, 0.75, (4, 1, 2))
+    paths = places[:2] + np.linspace(0, 0.1, 4)[None, :, None]
+    stills, videos = _spots(places), _spots(paths)
+    shown = [
+        Footage(
+            name,
+            "toy",
+            "still",
+            (),
+            lambda row=row: iter([LabelledFrame(stills.frames[row], stills.fixations(row))]),  # type: ignore[misc]
+        )
+        for row, name in enumerate(stills.names[:2])
+    ]
+    return TrainingData(stills, videos, Validation(shown, resolution=32, pairing="causal"))
+
+
+def _spots(places: NDArray[np.float64]) -> Any:
+    """A `Pack` of [footage, frame, (x, y)]; the maps of both teachers are the truth, but wider."""
+    from uva_edge.data.cache import MAP_SIDE, Pack
+
+    footage, number = (grid.ravel() for grid in np.indices(places.shape[:2]))
+    flat = places.reshape(-1, 2)
+    narrow, wide = (np.stack([_bell(MAP_SIDE, place, width) for place in flat]) for width in (0.005, 0.015))
+    grey = np.stack([60 + _bell(64, place, 0.01) * (180 / 255) for place in flat]).astype(np.uint8)
+    jitter = np.random.default_rng(1).normal(0, 0.03, (len(flat), 8, 2))
+    names = tuple(f"spot {index}" for index in range(len(places)))
+    return Pack(
+        names,
+        ("toy",) * len(names),
+        footage=footage.astype(np.int32),
+        number=number.astype(np.int32),
+        known=np.full(len(flat), 7, np.uint8),
+        frames=np.repeat(grey[..., None], 3, axis=3),
+        density=narrow,
+        teacher=wide,
+        spatial=wide,
+        points=(flat[:, None] + jitter).reshape(-1, 2).clip(0, 1).astype(np.float32),
+        starts=np.arange(len(flat) + 1, dtype=np.int64) * 8,
+    )
+
+
+def _bell(side: int, place: NDArray[np.float64], width: float) -> NDArray[np.uint8]:
+    axis = (np.arange(side) + 0.5) / side
+    squares = (axis - place[0])[None, :] ** 2 + (axis - place[1])[:, None] ** 2
+    return np.rint(255 * np.exp(-squares / width)).astype(np.uint8)
+
+
+@pytest.fixture
+def fabric() -> Iterator[Any]:
+    """One process on one thread of the CPU."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from lightning_fabric import Fabric
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Fabric(accelerator="cpu", devices=1)
+    torch.set_num_threads(threads)
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:  # type: ignore[type-arg]

@@ -15,6 +15,7 @@ from uva_edge.errors import OptionError
 from .shared import make_console, needs
 
 if TYPE_CHECKING:
+    from uva_edge.training.command import Precision
     from uva_edge.training.loop import Progress
     from uva_edge.training.recipe import Recipe
 
@@ -34,9 +35,7 @@ _file = click.Path(path_type=Path)
 @click.option(
     "--recipe",
     "source",
-    default="coupled",
-    show_default=True,
-    help="coupled, skd, hierarchical, or a TOML file.",
+    help="coupled, skd, hierarchical, or a TOML file.  [default: coupled]",
 )
 @click.option("--paper", is_flag=True, help="The paper's choices throughout, of the recipe coupled.")
 @click.option(
@@ -56,7 +55,7 @@ _file = click.Path(path_type=Path)
 @click.option("--cache", type=_file, help="Directory of packed frames  [default: OUTPUT/../cache]")
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", default="1", show_default=True, help="A number, or auto.")
-@click.option("--precision", default="32-true", show_default=True, help="32-true, bf16-mixed or 16-mixed.")
+@click.option("--precision", default="32-true", show_default=True, help="32-true or bf16-mixed.")
 @click.option("--threads", default=1, show_default=True, help="Threads of torch in each process.")
 @click.option("--compile/--eager", "compiled", default=True, show_default=True, help="Use torch.compile.")
 @click.option("--evaluate-every", default=500, show_default=True, help="Steps between validations.")
@@ -68,7 +67,7 @@ def train(
     cache: Path | None,
     accelerator: str,
     devices: str,
-    precision: str,
+    precision: Precision,
     threads: int,
     compiled: bool,
     evaluate_every: int,
@@ -80,7 +79,7 @@ def train(
 ) -> None:
     """Train a recipe on the train split; writes checkpoint.safetensors, log.csv and TensorBoard's events.
 
-    Several processes share each batch under `torchrun -m uva_edge train ...`.
+    Several processes share each batch under `torchrun -m uva_edge train ...`; --devices is torchrun's then.
     """
     with needs("train"):
         from uva_edge.training.command import Machine, Sources, train_on
@@ -88,7 +87,7 @@ def train(
 
     recipe = _recipe(**choices)
     with _progress_bar() as (report, packing):
-        train_on(
+        checkpoint = train_on(
             Sources(specs, spatial_maps, teacher_maps, maps_by),
             output,
             recipe,
@@ -99,7 +98,8 @@ def train(
             packing=packing,
             tell=lambda line: click.echo(line, err=True),
         )
-    click.echo(str(output / "checkpoint.safetensors"))
+    if checkpoint is not None:
+        click.echo(str(checkpoint))
 
 
 @click.command()
@@ -124,7 +124,7 @@ def teach(teachers: tuple[Path, ...], specs: tuple[str, ...], split: str, output
 
 def _recipe(
     *,
-    source: str,
+    source: str | None,
     paper: bool,
     teacher: str | None,
     imagenet: Path | None,
@@ -143,16 +143,18 @@ def _recipe(
     )
 
     recipe: Recipe
-    if paper and (teacher or source != CoupledRecipe.name):
-        raise OptionError("--paper is a recipe of its own; leave out --recipe and --teacher")
+    if sum((paper, teacher is not None, source is not None)) > 1:
+        raise OptionError("--recipe, --paper and --teacher each are a recipe; give one of them")
     if imagenet and not teacher:
         raise OptionError("--imagenet is for a teacher; add --teacher, or leave it out")
     if teacher:
         recipe = TeacherRecipe(teacher=teacher, imagenet=str(imagenet or ""))
     elif paper:
         recipe = CoupledRecipe.paper()
+    elif source is None or source in RECIPES:
+        recipe = recipe_from({} if source is None else {"name": source})
     else:
-        recipe = recipe_from({"name": source}) if source in RECIPES else read_recipe(Path(source))
+        recipe = read_recipe(Path(source))
     given: dict[str, Any] = {
         "steps": steps,
         "seed": seed,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from uva_edge.data.cache import Pack, PackOptions, pack
 from uva_edge.data.footage import Footage
 from uva_edge.data.intake import Intake
 from uva_edge.data.sources import WITHOUT_SPLITS, open_footage
 from uva_edge.data.teacher_maps import taught_by
+from uva_edge.errors import OptionError
 from uva_edge.models.checkpoint import read_checkpoint
 from uva_edge.models.teachers.checkpoint import load_teacher
 from uva_edge.models.teachers.ensemble import Ensemble
@@ -27,29 +29,57 @@ from uva_edge.models.teachers.stored import write_teacher_maps
 from uva_edge.models.teachers.teacher import Teacher
 from uva_edge.models.tinyhd_checkpoint import load_tinyhd
 from uva_edge.models.tinyhd_teacher import TinyHDTeacher
-from uva_edge.training.loop import Progress, RunOptions, TrainingData, train
+from uva_edge.training.loop import CHECKPOINT, Progress, RunOptions, TrainingData, train
 from uva_edge.training.recipe import Recipe, TeacherRecipe
 from uva_edge.training.validation import Validation
+
+# Not float16: its gradient scaler skips the steps that overflow, and the loop takes those for a run that failed.
+Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes; the numbers of the design are for one process in full precision."""
+    """Where and how a run computes; the numbers of the design are for one process in full precision.
+
+    Raises:
+        OptionError: another precision, or no thread.
+    """
 
     accelerator: str = "auto"
     devices: str = "1"
-    precision: str = "32-true"
+    """Of this process; those that torchrun or `fabric run` started have one each."""
+    precision: Precision = "32-true"
     threads: int = 1
 
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise OptionError(f"precision must be one of {get_args(Precision)}, got {self.precision!r}")
+        if self.threads < 1:
+            raise OptionError(f"threads must be at least 1, got {self.threads}")
+
     def fabric(self) -> Fabric:
-        """Launched: under torchrun and `fabric run` the processes are theirs."""
+        """Launched. Raises OptionError where the accelerator or the devices are not there."""
         torch.set_num_threads(self.threads)
         # OpenCV's own threads would fight with torch's for the same cores.
         cv2.setNumThreads(1)
-        devices: int | str = int(self.devices) if self.devices.isdigit() else self.devices
-        fabric = Fabric(accelerator=self.accelerator, devices=devices, precision=self.precision)  # type: ignore[arg-type]
-        fabric.launch()
+        devices, nodes = self._layout()
+        try:
+            fabric = Fabric(
+                accelerator=self.accelerator, devices=devices, num_nodes=nodes, precision=self.precision
+            )
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+            reason = " ".join(str(error).split())
+            raise OptionError(f"accelerator {self.accelerator}, devices {self.devices}: {reason}") from None
+        if "LT_CLI_USED" not in os.environ:  # `fabric run` has done that, and refuses it
+            fabric.launch()
         return fabric
+
+    def _layout(self) -> tuple[int | str, int]:
+        """Devices of each machine, and machines; a launcher has decided both."""
+        if torch.distributed.is_torchelastic_launched():
+            local = int(os.environ["LOCAL_WORLD_SIZE"])
+            return local, int(os.environ["WORLD_SIZE"]) // local
+        return int(self.devices) if self.devices.isdigit() else self.devices, 1
 
 
 @dataclass(frozen=True)
@@ -76,6 +106,11 @@ class Sources:
     def chosen_by(self) -> list[Footage]:
         """The val split, of data that have splits."""
         specs = [spec for spec in self.specs if not spec.startswith(WITHOUT_SPLITS)]
+        if not specs:
+            raise OptionError(
+                f"none of {', '.join(self.specs)} has a val split to choose by; add data that have one, "
+                "such as stills:PATH"
+            )
         return [item for spec in specs for item in open_footage(spec, "val")]
 
 
@@ -90,8 +125,10 @@ def train_on(
     report: Callable[[Progress], None] = lambda _: None,
     packing: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda line: None,
-) -> nn.Module:
+) -> Path | None:
     """Train a recipe on the train split of the data; the val split chooses.
+
+    Of several processes one reports, tells and writes; it returns the checkpoint, the others None.
 
     Args:
         report: is told of every step.
@@ -104,25 +141,28 @@ def train_on(
         OutputError: a checkpoint can't be written.
     """
     fabric = machine.fabric()
-    if fabric.is_global_zero and isinstance(recipe, TeacherRecipe) and not recipe.imagenet:
+    if not fabric.is_global_zero:
+        report, tell = (lambda _: None), (lambda _: None)
+    if isinstance(recipe, TeacherRecipe) and not recipe.imagenet:
         tell(f"{recipe.teacher} starts from scratch: no ImageNet weights were named")
-    footage = sources.footage("train")
+    footage, chosen_by = sources.footage("train"), sources.chosen_by()
     side = recipe.network.resolution
     # One process fills the cache; the others find it full.
     with fabric.rank_zero_first():
         # Stills are few and cropped more: they keep the pixels that a smaller view shows.
         stills = _packed(footage, "still", cache, PackOptions(4 * side), packing, tell)
         videos = _packed(footage, "video", cache, PackOptions(2 * side), packing, tell)
-    validation = Validation(sources.chosen_by(), resolution=side, pairing=recipe.network.pairing)
-    return train(
+    validation = Validation(chosen_by, resolution=side, pairing=recipe.network.pairing)
+    train(
         recipe,
         TrainingData(stills, videos, validation),
         output,
         fabric=fabric,
         lineage=_lineage(recipe, footage, sources),
         options=options,
-        report=report if fabric.is_global_zero else lambda _: None,
+        report=report,
     )
+    return output / CHECKPOINT if fabric.is_global_zero else None
 
 
 def write_maps(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from uva_edge.data.batches import BatchSource, prefetch
 from uva_edge.data.cache import Pack
-from uva_edge.errors import DataError, OutputError
+from uva_edge.errors import DataError, OptionError, OutputError
 from uva_edge.models.checkpoint import average_into
 from uva_edge.training.journal import Journal
 from uva_edge.training.parallel import with_global_batch_norm
@@ -53,7 +53,11 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; nothing of it changes what one process learns."""
+    """How a run is done; nothing of it changes what one process learns.
+
+    Raises:
+        OptionError: fewer than one step between two of anything.
+    """
 
     compiled: bool = False
     evaluate_every: int = 500
@@ -62,6 +66,10 @@ class RunOptions:
     """Steps between states from which a killed run goes on."""
     resume: bool = False
     """Go on from `resume.pt` in the output, if it is there."""
+
+    def __post_init__(self) -> None:
+        if min(self.evaluate_every, self.checkpoint_every) < 1:
+            raise OptionError(f"evaluate_every and checkpoint_every must be at least 1 step, got {self}")
 
 
 def train(
@@ -166,7 +174,7 @@ class _Run:
         if self.resumed["stage"] == stage.name:
             state.load(self.resumed["state"])
         source = self._source(number)
-        steps = range(state.step, stage.steps)
+        steps = range(state.step, stage.steps if not self._stops(state) else state.step)
         with closing(prefetch(source, steps)) as batches:
             for batch in batches:
                 targets = Targets.of(batch, fabric.device)
@@ -177,11 +185,15 @@ class _Run:
                 if state.step % options.checkpoint_every == 0 or scores is not None:
                     self._save(stage, state, journal)
                 self.report(Progress(stage.name, state.step, stage.steps, loss, scores))
-                if self.recipe.patience and state.misses >= self.recipe.patience:
+                if self._stops(state):
                     break
         if state.best_average is not None:
             average.load_state_dict(state.best_average)
         return average
+
+    def _stops(self, state: _State) -> bool:
+        """Early, for it no longer learns."""
+        return 0 < self.recipe.patience <= state.misses
 
     def _source(self, number: int) -> BatchSource:
         recipe, fabric = self.recipe, self.fabric
@@ -201,7 +213,9 @@ class _Run:
         loss = stage.objective(forward, targets, self.results)
         wrapped.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(forward, wrapped, max_norm=choice.gradient_clip or float("inf"))
+        norm = self.fabric.clip_gradients(
+            forward, wrapped, max_norm=choice.gradient_clip or float("inf"), error_if_nonfinite=False
+        )
         mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
         state.step += 1
         _expect_finite(stage.name, state.step, mean, cast(Tensor, norm).item())

@@ -79,8 +79,10 @@ def distribution(logits: Tensor, output: Output) -> Tensor:
 def resized_density(density: Tensor, size: Sequence[int]) -> Tensor:
     """A density or counts [N, R, R] at [N, h, w]; each keeps its sum."""
     total = density.sum(dim=(1, 2), keepdim=True)
-    scaled = functional.interpolate(density.unsqueeze(1), tuple(size), mode="bilinear", align_corners=False)
-    scaled = scaled.squeeze(1)
+    # Antialiased: a plain bilinear sample misses cells where it shrinks, and with them fixations.
+    scaled = functional.interpolate(
+        density.unsqueeze(1), tuple(size), mode="bilinear", antialias=True
+    ).squeeze(1)
     return scaled * (total / scaled.sum(dim=(1, 2), keepdim=True).clamp_min(_EPSILON))
 
 
@@ -92,7 +94,7 @@ def _l2(logits: Tensor, target: Tensor, output: Output) -> Tensor:
 
 
 def _log_map(logits: Tensor) -> Tensor:
-    return torch.log_softmax(logits.flatten(1).float(), dim=1)
+    return torch.log_softmax(logits.flatten(1), dim=1)
 
 
 def _kl(target: Tensor, log_map: Tensor) -> Tensor:

@@ -13,14 +13,15 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     def forward(self, features: Tensor) -> Tensor:
         if not self.training:
             return super().forward(features)
-        count = torch.distributed.get_world_size()
-        moments = torch.stack((features.mean(dim=(0, 2, 3)), features.square().mean(dim=(0, 2, 3))))
-        mean, square = torch.div(all_reduce(moments), count)  # type: ignore[no-untyped-call]
-        variance = square - mean.square()
-        self._update(mean.detach(), variance.detach(), count * features[:, 0].numel())
+        processes = torch.distributed.get_world_size()
+        values = features.float()  # under mixed precision too: sums over a batch need the digits
+        mean = _global_mean(values, processes)
+        # A second pass: a difference of mean squares would lose a variance that is small beside the mean.
+        variance = _global_mean((values - mean[:, None, None]).square(), processes)
+        self._update(mean.detach(), variance.detach(), processes * features[:, 0].numel())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], features, scale[:, None, None])
+        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(features.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, samples: int) -> None:
         assert self.running_mean is not None
@@ -30,6 +31,12 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (samples / (samples - 1)), self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+def _global_mean(values: Tensor, processes: int) -> Tensor:
+    """[N, C, H, W] of each process to the mean of each channel over all of them, [C]."""
+    total = all_reduce(values.mean(dim=(0, 2, 3)))  # type: ignore[no-untyped-call]
+    return torch.div(total, processes)
 
 
 def with_global_batch_norm(module: nn.Module) -> nn.Module:

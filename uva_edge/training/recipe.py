@@ -12,6 +12,8 @@ from uva_edge import strict_json
 from uva_edge.data.augment import Augmentation
 from uva_edge.data.batches import Mix
 from uva_edge.errors import DataError, ManifestError, OptionError
+from uva_edge.models.teachers.registry import TEACHERS
+from uva_edge.models.teachers.teacher import MAX_WIDTH
 from uva_edge.models.uva_net import UvaNetConfig
 from uva_edge.training.losses import Loss
 
@@ -82,12 +84,14 @@ class Recipe:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
-            if item.name.endswith("steps") and value < (1 if item.name == "steps" else 0):
-                raise OptionError(
-                    f"{item.name} must be at least 1, or 0 for a stage to leave out; got {value}"
-                )
+            if item.name.endswith("_steps") and value < 0:
+                raise OptionError(f"{item.name} must be at least 1, or 0 to leave the stage out; got {value}")
+        if self.steps < 1:
+            raise OptionError(f"steps must be at least 1, got {self.steps}")
         if self.patience < 0:
             raise OptionError(f"patience must be 0 or more evaluations, got {self.patience}")
+        if self.seed < 0:
+            raise OptionError(f"seed must be 0 or more, got {self.seed}")
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for the lineage of a checkpoint; `recipe_from` reads them."""
@@ -110,6 +114,11 @@ class CoupledRecipe(Recipe):
     fusion_mu: float = 0.5
     """mu of the second stage; the paper's is 0, the ground truth alone."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.fusion_mu <= 1:
+            raise OptionError(f"fusion_mu must be in 0..1, got {self.fusion_mu}")
+
     @classmethod
     def paper(cls, resolution: int = 64) -> CoupledRecipe:
         """The paper's choices throughout; 3000 steps a stage, the pairing and the scale are the authors' code's."""
@@ -127,7 +136,10 @@ class CoupledRecipe(Recipe):
 
 @dataclass(frozen=True)
 class SkdRecipe(Recipe):
-    """[SKD]: a spatial and a temporal student learn each from its teacher, then one network from both."""
+    """[SKD]: a spatial and a temporal student learn each from its teacher, then one network from both.
+
+    Where there are no students (no steps for them, or `initial`), the network learns from the teacher itself.
+    """
 
     name: ClassVar[str] = "skd"
 
@@ -149,6 +161,13 @@ class HierarchicalRecipe(Recipe):
     """Times the channels of the network."""
     assistant_steps: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.auxiliary < 0 or self.assistant_width < 1:
+            raise OptionError(
+                f"expected auxiliary >= 0 and assistant_width >= 1, got {self.auxiliary} and {self.assistant_width}"
+            )
+
 
 @dataclass(frozen=True)
 class TeacherRecipe(Recipe):
@@ -167,6 +186,15 @@ class TeacherRecipe(Recipe):
     width: float = 1.0
     imagenet: str = ""
     """A file with ImageNet weights for its convolutions; without one it starts from scratch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher not in TEACHERS:
+            raise OptionError(f"teacher must be one of {', '.join(TEACHERS)}; got {self.teacher!r}")
+        if not 0 < self.width <= MAX_WIDTH:
+            raise OptionError(f"width must be above 0, at most {MAX_WIDTH}; got {self.width}")
+        if self.initial:
+            raise OptionError(f"initial is for networks of the edge, not for a teacher; got {self.initial!r}")
 
 
 RECIPES: Final[dict[str, type[Recipe]]] = {
@@ -206,7 +234,7 @@ def read_recipe(path: Path) -> Recipe:
         if len(text) > MAX_TOML_BYTES:
             raise ValueError(f"more than {MAX_TOML_BYTES} bytes")
         values = tomllib.loads(text.decode())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a recipe in TOML; {error}") from None
     try:
         return recipe_from(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from uva_edge.models.checkpoint import replace_file
 
 MAX_BYTES: Final = 2**31
 _EXPECTED: Final = {"recipe", "finished", "stage", "state", "journal"}
+_DAMAGE: Final = (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
+"""What a file that is no state makes zipfile and torch raise."""
 
 
 def save_resume(path: Path, values: dict[str, Any]) -> None:
@@ -30,13 +33,15 @@ def load_resume(path: Path) -> dict[str, Any]:
         DataError: it can't be read, or is no state of a run.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES} bytes")
+        with zipfile.ZipFile(path) as archive:
+            # Unpacked: what torch wrote is not compressed, but what came from elsewhere may be.
+            if max(path.stat().st_size, sum(item.file_size for item in archive.infolist())) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES} bytes")
         values = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(values, dict) or set(values) != _EXPECTED:
             raise ValueError(f"expected {', '.join(sorted(_EXPECTED))}")
         return values
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         reason = str(error)[:300]
         raise DataError(
             f"{path}: expected the state of a training run; {reason}; delete it to start anew"

@@ -74,7 +74,7 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     """The stages in their order; those with no steps are left out.
 
     Raises:
-        OptionError: `initial` is not the network of the recipe.
+        OptionError: the assistant is wider than a network may be; built, that `initial` is another network.
     """
     if isinstance(recipe, CoupledRecipe):
         stages = _coupled(recipe)
@@ -140,8 +140,8 @@ def _skd(recipe: SkdRecipe) -> list[Stage]:
         logits = module(batch.frames, batch.others)
         hard = loss.hard(logits, batch.density, batch.fixations, output)
         with torch.no_grad():
-            soft = [distribution(results[name](batch.frames, batch.others), output) for name in results]
-        taught = [loss.soft(logits, target, output) for target in soft]
+            maps = [distribution(pupil(batch.frames, batch.others), output) for pupil in results.values()]
+        taught = [loss.soft(logits, target, output) for target in maps or [batch.teacher]]
         return (1 - loss.mu) * hard + loss.mu * torch.stack(taught).mean()
 
     last = Stage("spatiotemporal", recipe.steps, lambda _: UvaNet(config), objective)
@@ -172,8 +172,11 @@ def _hierarchical(recipe: HierarchicalRecipe) -> list[Stage]:
             lambda module: cast(Hierarchy, module).network,
         )
 
+    network = stage("network", recipe.steps, config)
+    if not recipe.assistant_steps:
+        return [network]
     wide = replace(config, width=config.width * recipe.assistant_width)
-    return [stage("assistant", recipe.assistant_steps, wide), stage("network", recipe.steps, config)]
+    return [stage("assistant", recipe.assistant_steps, wide), network]
 
 
 class _Supervised(nn.Module):

@@ -20,6 +20,7 @@ Size = tuple[int, int]
 """(height, width)."""
 
 MAX_SIDE: Final = 1024
+MAX_WIDTH: Final = 4
 _BATCH: Final = 4
 """Frames that go through a network at once: what bounds the memory of `predict`."""
 
@@ -72,8 +73,8 @@ class TeacherNet(nn.Module):
         self, *, width: float = 1.0, resolution: Size | None = None, output: Output = "peak"
     ) -> None:
         super().__init__()
-        if not isinstance(width, int | float) or not 0 < width <= 4:
-            raise OptionError(f"width must be a number above 0, at most 4; got {width!r}")
+        if not isinstance(width, int | float) or not 0 < width <= MAX_WIDTH:
+            raise OptionError(f"width must be a number above 0, at most {MAX_WIDTH}; got {width!r}")
         if output not in get_args(Output):
             raise OptionError(f"output must be one of {get_args(Output)}, got {output!r}")
         self.width = float(width)
