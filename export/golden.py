@@ -47,8 +47,8 @@ def golden_clip(step: nn.Module, contract: Contract, *, frames: int = MAX_FRAMES
 def _reference(step: nn.Module, contract: Contract, inputs: Frames) -> Golden:
     def run(frames: Frames, state: State) -> tuple[Maps, State]:
         with torch.inference_mode():
-            maps, state = step(torch.from_numpy(frames), torch.from_numpy(state))
-        return maps.numpy(), state.numpy()
+            out, after = step(torch.from_numpy(frames), torch.from_numpy(state))
+        return out.numpy(), after.numpy()
 
     state = first_state(contract, run, inputs[:1])
     maps = []

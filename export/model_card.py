@@ -39,9 +39,7 @@ def model_card(
         f"{network.macs_per_step:,} multiply-accumulates a frame. Output `{contract.output}`. "
         f"Licence of the weights: {lineage.licence}.",
         "## Scores",
-        _table(("data", "metric", "value"), _score_rows(accuracy)) if accuracy else "None was measured.",
-        "Stills are paired with themselves and scored at their own size, maps resized bilinearly. On clips the "
-        "truth is the teacher's map, not human fixations.",
+        *_scores(accuracy),
         "## Training",
         *[f"- {line}" for line in lineage.data],
         f"- Teacher: {lineage.teacher or 'none'}.",
@@ -77,6 +75,16 @@ def _recipe(recipe: Mapping[str, object]) -> str:
     return (
         f"Recipe `{recipe.get('name', 'unknown')}`, {recipe['steps']} steps, seed {recipe.get('seed', '?')}; all of "
         "it is in `bundle.json` under `lineage.recipe`."
+    )
+
+
+def _scores(accuracy: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    if not accuracy:
+        return ("None was measured.",)
+    return (
+        _table(("data", "metric", "value"), _score_rows(accuracy)),
+        "Stills are paired with themselves and scored at their own size, maps resized bilinearly. On clips the "
+        "truth is the teacher's map, not human fixations.",
     )
 
 

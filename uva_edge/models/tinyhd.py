@@ -114,7 +114,8 @@ def _convolution(
     depthwise: bool = False,
 ) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU6. A time kernel of 2 has no padding, so it joins two steps."""
-    padding = tuple(size // 2 if size % 2 else 0 for size in kernel)
+    time, height, width = kernel
+    padding = (time // 2 if time % 2 else 0, height // 2, width // 2)
     groups = inputs if depthwise else 1
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
