@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,11 +20,15 @@ from uva_edge.metrics import fixation_density
 SIZE: Final = (320, 180)
 """(width, height) of the frames."""
 _DENSITY_SIZE: Final = (160, 90)
+_SOURCES: Final = tuple(
+    Path(__file__).with_name(f"{name}.py") for name in ("flights", "synthetic", "layout", "movers", "terrain")
+)
+"""What draws a flight stands for the files that it lacks: it changes with them."""
 
 
 def fly(seed: int, frames: int) -> Footage:
     """The first `frames` frames of the flight of a seed, 25 a second; drawn when they are read."""
-    return Footage(f"{seed}-{frames}", "synthetic", "video", (), partial(_draw, seed, frames))
+    return Footage(f"{seed}-{frames}", "synthetic", "video", _SOURCES, partial(_draw, seed, frames))
 
 
 def _draw(seed: int, frames: int) -> Iterator[LabelledFrame]:
