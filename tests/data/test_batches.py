@@ -196,6 +196,18 @@ def test_ego_motion_moves_the_frame_before_and_the_truth_stays_with_the_frame_in
     assert moved > 20
 
 
+def test_ego_motion_starts_from_the_view_of_the_frame_in_hand() -> None:
+    """A little of it moves what is seen by a little, in a crop and its mirror image too."""
+    batch = source(replace(MOVING, pan=0.03), mix=Mix(60, 0)).draw(0)
+    shown = batch.fixations.sum(axis=(1, 2)) == 1
+    cells = np.array(
+        [[cell(frame[:, :, 0]) for frame in frames[shown]] for frames in (batch.frames, batch.others)]
+    )
+    assert shown.sum() > 40
+    assert np.abs(cells[0] - cells[1]).max() <= 4
+    assert np.ptp(cells[0], axis=0).min() > 10
+
+
 def test_both_frames_of_a_video_are_seen_through_one_view() -> None:
     cropped = replace(NONE, video_crop=(0.7, 1.0), flip=0.5)
     videos = pack_of([range(2)])
