@@ -279,7 +279,7 @@ def test_shares_interleave_to_the_batch_of_one(processes: int) -> None:
 # --- what is refused ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mix", [Mix(6, 5), Mix(5, 6)])
+@pytest.mark.parametrize("mix", [Mix(6, 5), Mix(5, 6), Mix(5, 5)])
 def test_a_batch_is_shared_evenly(mix: Mix) -> None:
     with pytest.raises(
         OptionError, match=rf"{mix.stills} stills and {mix.videos} video pairs are no multiples of 2"
