@@ -106,15 +106,21 @@ def _bell(side: int, place: NDArray[np.float64], width: float) -> NDArray[np.uin
 
 
 @pytest.fixture
-def fabric() -> Iterator[Any]:
-    """One process on one thread of the CPU."""
+def restored_threads() -> Iterator[None]:
+    """Commands set how many threads torch and OpenCV have; the next test has what it had."""
     torch = pytest.importorskip("torch", reason="needs the extra 'train'")
-    from lightning_fabric import Fabric
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Fabric(accelerator="cpu", devices=1)
-    torch.set_num_threads(threads)
+
+@pytest.fixture
+def fabric(restored_threads: None) -> Any:
+    """One process on one thread of the CPU."""
+    from uva_edge.training.command import Machine
+
+    return Machine("cpu").fabric()
 
 
 def _table(path: Path, header: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:  # type: ignore[type-arg]

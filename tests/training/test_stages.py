@@ -21,7 +21,7 @@ from uva_edge.models.checkpoint import load_checkpoint, save_checkpoint  # noqa:
 from uva_edge.models.teachers.checkpoint import load_teacher  # noqa: E402
 from uva_edge.models.uva_net import Student, UvaNet, UvaNetConfig  # noqa: E402
 from uva_edge.training.hierarchy import Hierarchy, pooled  # noqa: E402
-from uva_edge.training.loop import CHECKPOINT, Progress, RunOptions, train  # noqa: E402
+from uva_edge.training.loop import CHECKPOINT, train  # noqa: E402
 from uva_edge.training.losses import Loss, distribution  # noqa: E402
 from uva_edge.training.recipe import (  # noqa: E402
     CoupledRecipe,
@@ -35,11 +35,12 @@ from uva_edge.training.stages import Targets, stages_of  # noqa: E402
 
 SMALL: dict[str, Any] = {
     "network": UvaNetConfig(resolution=32),
-    "steps": 20,
+    "steps": 12,
     "mix": Mix(2, 2),
     "optimisation": Optimisation(learning_rate=5e-3, ema_decay=0.5),
     "augmentation": Augmentation.none(),
 }
+PAPER = replace(CoupledRecipe.paper(32), steps=12, student_steps=12, mix=Mix(2, 2))
 
 
 @pytest.fixture
@@ -55,12 +56,13 @@ def batch(toy: Any) -> Targets:
 @pytest.mark.parametrize(
     ("recipe", "names"),
     [
-        (CoupledRecipe(**SMALL, student_steps=20), ["student", "fusion"]),
-        (SkdRecipe(**SMALL, student_steps=20), ["spatial", "temporal", "spatiotemporal"]),
-        (HierarchicalRecipe(**SMALL, assistant_steps=15), ["assistant", "network"]),
-        (TeacherRecipe(**SMALL, teacher="salnet", width=0.1), ["salnet"]),
+        (CoupledRecipe(**SMALL, student_steps=12), ["student", "fusion"]),
+        (PAPER, ["student", "fusion"]),
+        (SkdRecipe(**SMALL, student_steps=12), ["spatial", "temporal", "spatiotemporal"]),
+        (HierarchicalRecipe(**SMALL, assistant_steps=12), ["assistant", "network"]),
+        (TeacherRecipe(**{**SMALL, "mix": Mix(1, 1)}, teacher="salnet", width=0.05), ["salnet"]),
     ],
-    ids=lambda value: value.name if isinstance(value, Recipe) else "",
+    ids=["coupled", "paper", "skd", "hierarchical", "teacher"],
 )
 def test_every_stage_learns(recipe: Recipe, names: list[str], toy: Any, fabric: Any, tmp_path: Path) -> None:
     losses: defaultdict[str, list[float]] = defaultdict(list)
@@ -74,7 +76,7 @@ def test_every_stage_learns(recipe: Recipe, names: list[str], toy: Any, fabric: 
     )
     assert list(losses) == names
     for name, values in losses.items():
-        assert np.mean(values[-4:]) < np.mean(values[:4]) - 0.05, name
+        assert np.mean(values[-4:]) < 0.97 * np.mean(values[:4]), name
     load = load_teacher if isinstance(recipe, TeacherRecipe) else load_checkpoint
     stored, lineage = load(tmp_path / CHECKPOINT)
     assert {name: value.tolist() for name, value in stored.state_dict().items()} == {
@@ -82,3 +84,190 @@ def test_every_stage_learns(recipe: Recipe, names: list[str], toy: Any, fabric: 
     }
     assert lineage["recipe"] == recipe.as_dict()
     assert (lineage["stage"], lineage["step"], lineage["teacher"]) == (names[-1], recipe.steps, "the truth")
+
+
+class Answer(nn.Module):
+    """A network that says the same whatever it sees."""
+
+    def __init__(self, *answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, frames: Tensor, others: Tensor) -> Any:
+        return self.answer[0] if len(self.answer) == 1 else self.answer
+
+
+def logits(seed: int) -> Tensor:
+    return torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def unknown(targets: Targets, *names: str) -> Targets:
+    """The batch with NaN for what must play no part."""
+    nothing = torch.full_like(targets.density, torch.nan)
+    return replace(targets, **dict.fromkeys(names, nothing))
+
+
+def test_both_branches_of_the_student_have_a_teacher_each(batch: Targets) -> None:
+    """[UVA] Eq. 4 and 5."""
+    recipe = CoupledRecipe(**SMALL)
+    spatial, temporal = logits(0), logits(1)
+    value = stages_of(recipe)[0].objective(Answer(spatial, temporal), batch, {})
+    expected = recipe.loss(spatial, batch.density, batch.fixations, batch.spatial, "peak")
+    expected = expected + recipe.loss(temporal, batch.density, batch.fixations, batch.teacher, "peak")
+    assert value.item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.25])
+def test_the_second_stage_has_a_mu_of_its_own(mu: float, batch: Targets) -> None:
+    recipe = CoupledRecipe(**SMALL, fusion_mu=mu)
+    value = stages_of(recipe)[1].objective(Answer(logits(0)), unknown(batch, "spatial"), {})
+    expected = Loss(mu=mu)(logits(0), batch.density, batch.fixations, batch.teacher, "peak")
+    assert value.item() == pytest.approx(expected.item())
+
+
+def test_from_scratch_no_teacher_plays_a_part(batch: Targets) -> None:
+    alone = unknown(batch, "teacher", "spatial")
+    for stage, answer in zip(
+        stages_of(CoupledRecipe(**SMALL, distilled=False)), ([logits(0)] * 2, [logits(0)]), strict=True
+    ):
+        value = stage.objective(Answer(*answer), alone, {})
+        hard = Loss().hard(logits(0), batch.density, batch.fixations, "peak")
+        assert value.item() == pytest.approx(len(answer) * hard.item()), stage.name
+
+
+@pytest.mark.parametrize(("branch", "other"), [("spatial", "teacher"), ("temporal", "spatial")])
+@pytest.mark.parametrize("kind", [CoupledRecipe, SkdRecipe])
+def test_one_branch_learns_from_its_own_teacher(
+    kind: type[Recipe], branch: str, other: str, batch: Targets
+) -> None:
+    network = UvaNetConfig(32, branches=branch)  # type: ignore[arg-type]
+    stages = stages_of(kind(**{**SMALL, "network": network} if kind is CoupledRecipe else SMALL))
+    stage = next(stage for stage in stages if stage.name in ("student", branch))
+    built = stage.build({})
+    assert isinstance(built, UvaNet)
+    assert built.config == network
+    value = stage.objective(Answer(logits(0)), unknown(batch, other), {})
+    teacher = batch.spatial if branch == "spatial" else batch.teacher
+    expected = Loss()(logits(0), batch.density, batch.fixations, teacher, "peak")
+    assert value.item() == pytest.approx(expected.item())
+
+
+def test_the_fusion_starts_from_the_student() -> None:
+    student, fusion = stages_of(CoupledRecipe(**SMALL))
+    trained = student.build({}).eval()
+    assert isinstance(trained, Student)
+    started = fusion.build({"student": trained}).state_dict()
+    for name, value in trained.state_dict().items():
+        if "decoder" not in name:
+            assert torch.equal(value, started.pop(name)), name
+    assert {name.split(".")[0] for name in started} == {"decoder"}
+
+
+def test_one_branch_goes_on_as_it_is() -> None:
+    network = UvaNetConfig(32, branches="spatial", block="mb")
+    student, fusion = stages_of(CoupledRecipe(**{**SMALL, "network": network}))
+    trained = student.build({})
+    started = fusion.build({"student": trained})
+    assert started is not trained
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, started.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("block", ["mb", "mb_se", "ca_res"])
+def test_the_block_of_the_ablation_is_that_of_all_networks(block: str) -> None:
+    network = UvaNetConfig(32, block=block)  # type: ignore[arg-type]
+    for recipe in (CoupledRecipe, SkdRecipe, HierarchicalRecipe):
+        for stage in stages_of(recipe(**{**SMALL, "network": network})):
+            attention = [name for name, _ in stage.build({}).named_modules() if name.endswith("attention")]
+            assert bool(attention) == (block != "mb"), stage.name
+
+
+def test_skd_learns_from_both_students(batch: Targets) -> None:
+    """Their maps are the soft targets, not the teachers'; the students stay as they are."""
+    recipe = SkdRecipe(**{**SMALL, "loss": Loss(mu=0.25)})
+    students = {"spatial": Answer(logits(1).requires_grad_()), "temporal": Answer(logits(2).requires_grad_())}
+    said = logits(0).requires_grad_()
+    value = stages_of(recipe)[2].objective(Answer(said), unknown(batch, "teacher", "spatial"), students)
+    soft = [recipe.loss.soft(said, distribution(logits(seed), "peak"), "peak") for seed in (1, 2)]
+    hard = recipe.loss.hard(said, batch.density, batch.fixations, "peak")
+    assert value.item() == pytest.approx((0.75 * hard + 0.25 * (soft[0] + soft[1]) / 2).item())
+    value.backward()
+    assert said.grad is not None
+    assert all(student.answer[0].grad is None for student in students.values())
+
+
+def test_skd_without_students_learns_from_the_teacher(batch: Targets) -> None:
+    recipe = SkdRecipe(**SMALL, student_steps=0)
+    (stage,) = stages_of(recipe)
+    value = stage.objective(Answer(logits(0)), unknown(batch, "spatial"), {})
+    expected = recipe.loss(logits(0), batch.density, batch.fixations, batch.teacher, "peak")
+    assert value.item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("assisted", [True, False])
+def test_the_heads_and_the_output_learn_from_one_teacher(assisted: bool, batch: Targets) -> None:
+    recipe = HierarchicalRecipe(**SMALL, auxiliary=0.5, assistant_steps=3)
+    heads = [logits(seed)[:, :8, :8] for seed in (1, 2, 3)]
+    assistant = {"assistant": Answer(logits(4), [])}
+    value = stages_of(recipe)[1].objective(Answer(logits(0), heads), batch, assistant if assisted else {})
+    teacher = distribution(logits(4), "peak") if assisted else batch.teacher
+    output = recipe.loss(logits(0), batch.density, batch.fixations, teacher, "peak")
+    coarse = [recipe.loss.soft(head, pooled(teacher, 8), "peak") for head in heads]
+    assert value.item() == pytest.approx((output + 0.5 * sum(coarse) / 3).item())
+
+
+def test_a_pooled_density_keeps_its_sum(batch: Targets) -> None:
+    coarse = pooled(batch.density, 8)
+    assert coarse.shape == (4, 8, 8)
+    torch.testing.assert_close(coarse.sum((1, 2)), batch.density.sum((1, 2)))
+    torch.testing.assert_close(coarse[0, 0, 0], batch.density[0, :4, :4].sum())
+
+
+@pytest.mark.parametrize("branches", ["both", "spatial", "temporal"])
+def test_the_heads_are_not_kept(branches: str, batch: Targets) -> None:
+    network = UvaNetConfig(32, branches=branches)  # type: ignore[arg-type]
+    (stage,) = stages_of(HierarchicalRecipe(**{**SMALL, "network": network}))
+    built = stage.build({}).eval()
+    assert isinstance(built, Hierarchy)
+    kept = stage.kept(built)
+    assert isinstance(kept, UvaNet)
+    assert set(kept.state_dict()) == set(UvaNet(network).state_dict())
+    with torch.no_grad():
+        said, intermediate = built(batch.frames, batch.others)
+        torch.testing.assert_close(said, kept(batch.frames, batch.others))
+        torch.testing.assert_close(stage.predict(built, batch.frames, batch.others), said)
+    assert [tuple(item.shape) for item in intermediate] == [(4, 8, 8)] * 3
+
+
+def test_the_assistant_is_wider() -> None:
+    assistant, network = stages_of(HierarchicalRecipe(**SMALL, assistant_width=3, assistant_steps=1))
+    widths = [stage.kept(stage.build({})).config.width for stage in (assistant, network)]  # type: ignore[union-attr]
+    assert widths == [3, 1]
+    with pytest.raises(OptionError, match="width"):
+        stages_of(HierarchicalRecipe(**SMALL, assistant_width=9, assistant_steps=1))
+
+
+def test_stages_without_steps_are_left_out() -> None:
+    assert [stage.name for stage in stages_of(CoupledRecipe(**SMALL, student_steps=0))] == ["fusion"]
+    assert [stage.name for stage in stages_of(HierarchicalRecipe(**SMALL))] == ["network"]
+
+
+@pytest.mark.parametrize("kind", [CoupledRecipe, SkdRecipe, HierarchicalRecipe])
+def test_the_last_stage_may_start_from_another_resolution(kind: type[Recipe], tmp_path: Path) -> None:
+    path = tmp_path / "wide.safetensors"
+    network = UvaNet(UvaNetConfig(64))
+    save_checkpoint(path, network, {})
+    (stage,) = stages_of(kind(**SMALL, initial=str(path)))
+    built = stage.kept(stage.build({}))
+    assert isinstance(built, UvaNet)
+    assert built.config.resolution == 32
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, built.state_dict()[name]), name
+
+
+def test_another_network_is_no_start(untrained: Path) -> None:
+    (stage,) = stages_of(
+        CoupledRecipe(**{**SMALL, "network": UvaNetConfig(32, "mb")}, initial=str(untrained))
+    )
+    with pytest.raises(OptionError, match=r"initial: .*checkpoint\.safetensors.*block='ca_res'.*block='mb'"):
+        stage.build({})

@@ -9,6 +9,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from uva_edge.errors import OutputError
 from uva_edge.models.checkpoint import replace_file
 from uva_edge.training.validation import Scores
 
@@ -18,7 +19,7 @@ class Journal:
 
     With `write` false (all processes but one) nothing is written.
 
-    Raises OutputError where log.csv can't be written.
+    Raises OutputError where either can't be written.
     """
 
     def __init__(self, directory: Path, rows: list[dict[str, Any]], *, write: bool) -> None:
@@ -26,7 +27,11 @@ class Journal:
         self._path = directory / "log.csv"
         self._events: SummaryWriter | None = None
         if write:
-            self._events = SummaryWriter(str(directory / "tensorboard"))
+            place = directory / "tensorboard"
+            try:
+                self._events = SummaryWriter(str(place))
+            except OSError as error:
+                raise OutputError(f"{place}: expected a directory to write to; {error.strerror}") from error
         for number, row in enumerate(self.rows):
             self._record(number, row)
 

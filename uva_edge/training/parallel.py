@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -14,14 +15,16 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(features)
         processes = torch.distributed.get_world_size()
-        values = features.float()  # under mixed precision too: sums over a batch need the digits
+        # Under mixed precision too: sums over a batch need the digits.
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
         mean = _global_mean(values, processes)
         # A second pass: a difference of mean squares would lose a variance that is small beside the mean.
-        variance = _global_mean((values - mean[:, None, None]).square(), processes)
+        centred = values - mean[:, None, None]
+        variance = _global_mean(centred.square(), processes)
         self._update(mean.detach(), variance.detach(), processes * features[:, 0].numel())
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], values, scale[:, None, None]).to(features.dtype)
+        normed = torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None])
+        return normed.to(features.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, samples: int) -> None:
         assert self.running_mean is not None
@@ -33,17 +36,33 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; what each loses by its values is the sum of what all lose."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
 def _global_mean(values: Tensor, processes: int) -> Tensor:
     """[N, C, H, W] of each process to the mean of each channel over all of them, [C]."""
-    total = all_reduce(values.mean(dim=(0, 2, 3)))  # type: ignore[no-untyped-call]
-    return torch.div(total, processes)
+    total: Tensor = _Sum.apply(values.mean(dim=(0, 2, 3)))  # type: ignore[no-untyped-call]
+    return total / processes
 
 
 def with_global_batch_norm(module: nn.Module) -> nn.Module:
     """The same module, its batch norms replaced in place."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            replacement = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum)
+            replacement = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum).to(child.weight)
             replacement.load_state_dict(child.state_dict())
             setattr(module, name, replacement)
         else:
