@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -153,7 +153,8 @@ class _Run:
                 torch.manual_seed(self.recipe.seed + number)
                 module = stage.build(self.results)
                 if stage.name in self.resumed["finished"]:
-                    module.load_state_dict(self.resumed["finished"][stage.name])
+                    with self._fitting():
+                        module.load_state_dict(self.resumed["finished"][stage.name])
                 else:
                     module = self._stage(number, stage, module, journal)
                 self.results[stage.name] = module.to(self.fabric.device).eval().requires_grad_(False)
@@ -172,7 +173,8 @@ class _Run:
         schedule = _schedule(optimizer, self.recipe.optimisation, stage.steps)
         state = _State(module, average, optimizer, schedule)
         if self.resumed["stage"] == stage.name:
-            state.load(self.resumed["state"])
+            with self._fitting():
+                state.load(self.resumed["state"])
         source = self._source(number)
         steps = range(state.step, stage.steps if not self._stops(state) else state.step)
         with closing(prefetch(source, steps)) as batches:
@@ -234,8 +236,9 @@ class _Run:
         )
         journal.add(stage.name, state.step, float(np.mean(state.losses)), scores)
         state.losses.clear()
-        better = headline(scores) > state.best
-        state.best, state.misses = max(state.best, headline(scores)), 0 if better else state.misses + 1
+        found = headline(scores)
+        better = found > state.best
+        state.best, state.misses = max(state.best, found), 0 if better else state.misses + 1
         if self.recipe.patience and better:
             state.best_average = copy.deepcopy(state.average.state_dict())
         if self.fabric.is_global_zero and (better or not self.recipe.patience):
@@ -268,6 +271,17 @@ class _Run:
                 f"{path}: it is of another recipe than this run; train without --resume, or elsewhere, to start anew"
             )
         return values
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """What torch raises for weights of other networks than these, in our words."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise DataError(
+                f"{self.output / RESUME}: its state does not fit the networks of this version; "
+                f"{str(error)[:300]}; delete it to start anew"
+            ) from None
 
 
 def _optimizer(module: nn.Module, choice: Optimisation) -> torch.optim.Optimizer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +14,6 @@ from uva_edge.models.checkpoint import replace_file
 
 MAX_BYTES: Final = 2**31
 _EXPECTED: Final = {"recipe", "finished", "stage", "state", "journal"}
-_DAMAGE: Final = (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError)
-"""What a file that is no state makes zipfile and torch raise."""
 
 
 def save_resume(path: Path, values: dict[str, Any]) -> None:
@@ -41,7 +38,7 @@ def load_resume(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict) or set(values) != _EXPECTED:
             raise ValueError(f"expected {', '.join(sorted(_EXPECTED))}")
         return values
-    except _DAMAGE as error:
+    except Exception as error:  # of damaged bytes the unpickler raises whatever its stack comes to
         reason = str(error)[:300]
         raise DataError(
             f"{path}: expected the state of a training run; {reason}; delete it to start anew"
