@@ -142,6 +142,21 @@ def test_of_a_look_noise_alone_differs_from_frame_to_frame() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_tint_is_a_gain_for_each_colour() -> None:
+    frame = noise(2 * SIDE)
+    plain = see(frame, identity(), SIDE).astype(float)
+    seen = see(frame, identity(), SIDE, Look(PLAIN, tint=(0.5, 1.0, 1.5)))
+    assert np.array_equal(seen, np.clip(np.rint(plain * (0.5, 1.0, 1.5)), 0, 255))
+
+
+def test_a_grey_look_has_no_colour_but_the_same_brightness() -> None:
+    frame = noise(2 * SIDE)
+    seen = see(frame, identity(), SIDE, Look(PLAIN, grey=True))
+    assert (np.ptp(seen, axis=2) == 0).all()
+    weighted = see(frame, identity(), SIDE) @ (0.299, 0.587, 0.114)
+    assert np.abs(seen[:, :, 0] - weighted).max() <= 1
+
+
 # --- image, density and fixations together --------------------------------------------------------------
 
 
@@ -265,7 +280,7 @@ def test_light_never_reverses(seed: int) -> None:
     assert int(light[255]) - int(light[0]) > 150
 
 
-@pytest.mark.parametrize("part", ["blur", "noise", "compression"])
+@pytest.mark.parametrize("part", ["blur", "noise", "compression", "grey"])
 def test_a_share_of_the_looks_has_each_flaw(part: str) -> None:
     rng, ranges = np.random.default_rng(4), replace(Augmentation.none(), **{part: 0.3})
     looks = [random_look(rng, ranges) for _ in range(400)]
@@ -273,6 +288,7 @@ def test_a_share_of_the_looks_has_each_flaw(part: str) -> None:
         "blur": [look.blur > 0 for look in looks],
         "noise": [look.noise > 0 for look in looks],
         "compression": [look.quality < 100 for look in looks],
+        "grey": [look.grey for look in looks],
     }
     assert 90 < sum(flawed.pop(part)) < 150
     assert not any(any(others) for others in flawed.values())
@@ -285,7 +301,7 @@ def test_without_ranges_nothing_changes() -> None:
     assert np.array_equal(random_motion(rng, none), identity())
     look = random_look(rng, none)
     assert np.array_equal(look.light, PLAIN)
-    assert (look.blur, look.noise, look.quality) == (0, 0, 100)
+    assert (look.blur, look.noise, look.quality, look.tint, look.grey) == (0, 0, 100, (1, 1, 1), False)
 
 
 def test_the_same_seed_draws_the_same() -> None:

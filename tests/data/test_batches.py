@@ -104,6 +104,36 @@ def cell(values: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(np.argmax(values), values.shape))
 
 
+# --- time -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pairing", "gap", "backward", "offsets"),
+    [
+        ("causal", 1, 0.0, {-1}),
+        ("lookahead", 1, 0.0, {1}),
+        ("causal", 1, 1.0, {-1, 1}),
+        ("causal", 3, 0.0, {-1, -2, -3}),
+        ("causal", 2, 0.5, {-2, -1, 1, 2}),
+    ],
+)
+def test_partners_are_as_far_away_as_the_gap_allows(
+    pairing: str, gap: int, backward: float, offsets: set[int]
+) -> None:
+    """A partner that is not there, as turned round at the end of a video, is replaced by the neighbour."""
+    ranges = replace(NONE, gap=gap, backward=backward)
+    long = pack_of([range(9)], known=TEACHER)
+    batches = source(ranges, stills=None, videos=long, mix=Mix(0, 32), pairing=pairing)
+    batch = batches.draw(0)
+    pairs = [
+        (row_of(long, other), row_of(long, frame))
+        for other, frame in zip(batch.others, batch.frames, strict=True)
+    ]
+    assert {other - frame for other, frame in pairs} == offsets
+    last = {other - frame for other, frame in pairs if frame == 8}
+    assert not last & {1, 2}
+
+
 # --- contents -------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,10 @@ class Augmentation:
     flip: float = 0.5
     brightness: float = 0.25
     contrast: float = 0.2
+    tint: float = 0.1
+    """Largest change of the gain of one colour against the others, as by another white balance."""
+    grey: float = 0.05
+    """Share of the pairs without colour, as an infrared camera's."""
     blur: float = 0.1
     """Share of the pairs that are out of focus,"""
     noise: float = 0.1
@@ -51,6 +55,10 @@ class Augmentation:
     """and rotation in radians."""
     still: float = 0.25
     """Share of the pairs without ego-motion."""
+    gap: int = 1
+    """Frames from one of a video pair to the other, at most: as if the camera gave fewer."""
+    backward: float = 0.0
+    """Share of the video pairs whose time is turned round."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -58,6 +66,9 @@ class Augmentation:
             if isinstance(value, tuple):
                 if not 0 < value[0] <= value[1]:
                     raise OptionError(f"{item.name} must be a range above 0, least first; got {value}")
+            elif item.name == "gap":
+                if not 1 <= value <= 8:
+                    raise OptionError(f"gap must be 1 to 8 frames, got {value}")
             elif not 0 <= value <= 1:
                 raise OptionError(f"{item.name} must be in 0..1, got {value}")
 
@@ -66,7 +77,18 @@ class Augmentation:
         """Whole frames as they are, and stills that stand still."""
         whole = (1.0, 1.0)
         return cls(
-            whole, whole, aspect=0, flip=0, brightness=0, contrast=0, blur=0, noise=0, compression=0, still=1
+            crop=whole,
+            video_crop=whole,
+            aspect=0,
+            flip=0,
+            brightness=0,
+            contrast=0,
+            tint=0,
+            grey=0,
+            blur=0,
+            noise=0,
+            compression=0,
+            still=1,
         )
 
 
@@ -86,6 +108,21 @@ class Look:
     """Standard deviation in grey levels of the input."""
     quality: int = 100
     """Of the JPEG; 100 is none."""
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Gains of red, green and blue, after the tone curve."""
+    grey: bool = False
+    """Without colour."""
+
+    def shown(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The colours of uint8 [R, R, 3] RGB as this camera gives them."""
+        if self.grey:
+            inputs = np.asarray(
+                cv2.cvtColor(cv2.cvtColor(inputs, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
+            )
+        if self.tint == (1.0, 1.0, 1.0):
+            return self.light[inputs]
+        table = np.clip(np.rint(self.light[:, None] * np.array(self.tint)), 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(inputs, table[None]), np.uint8)
 
 
 def random_view(rng: np.random.Generator, ranges: Augmentation, crop: tuple[float, float]) -> Affine:
@@ -119,8 +156,11 @@ def random_motion(rng: np.random.Generator, ranges: Augmentation) -> Affine:
 
 
 def random_look(rng: np.random.Generator, ranges: Augmentation) -> Look:
-    """A random tone curve, and rarely blur, noise and compression."""
+    """A random tone curve and tint, and rarely blur, noise, compression or no colour."""
+    red, green, blue = 1 + rng.uniform(-1, 1, 3) * ranges.tint
     return Look(
+        tint=(red, green, blue),
+        grey=rng.random() < ranges.grey,
         light=_random_light(rng, ranges),
         blur=rng.uniform(0.2, 0.7) if rng.random() < ranges.blur else 0.0,
         noise=rng.uniform(1, 6) if rng.random() < ranges.noise else 0.0,
@@ -157,7 +197,7 @@ def see(
     if look.quality < 100:
         _, packed = cv2.imencode(".jpg", seen, (cv2.IMWRITE_JPEG_QUALITY, look.quality))
         seen = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
-    inputs = look.light[network_input(np.asarray(seen, np.uint8), resolution)]
+    inputs = look.shown(network_input(np.asarray(seen, np.uint8), resolution))
     if look.noise and rng is not None:
         noisy = inputs + rng.normal(scale=look.noise, size=inputs.shape)
         inputs = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)

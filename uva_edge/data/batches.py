@@ -96,8 +96,9 @@ class BatchSource:
                 f"are no multiples of {processes}"
             )
         self._indices = range(rank, mix.size, processes)
-        self._partners = None if videos is None else videos.partners(-1 if pairing == "causal" else 1)
-        rows = None if self._partners is None else np.flatnonzero(self._partners >= 0)
+        self._step = -1 if pairing == "causal" else 1
+        self._partners = {} if videos is None else _partners(videos, augmentation)
+        rows = np.flatnonzero(self._partners[self._step] >= 0) if self._partners else None
         self._choices = (_by_footage(stills, None), _by_footage(videos, rows))
         for name, wanted, choices in zip(
             ("stills", "videos"), (mix.stills, mix.videos), self._choices, strict=True
@@ -112,6 +113,15 @@ class BatchSource:
         pairs = [self._pair(step, index) for index in self._indices]
         return Batch(*(np.stack(column) for column in zip(*pairs, strict=True)))
 
+    def _partner(self, row: int, rng: np.random.Generator) -> int:
+        """The other frame of a video pair; its neighbour where the one that was drawn is not there."""
+        ranges = self._augmentation
+        offset = self._step * int(rng.integers(1, ranges.gap + 1))
+        if rng.random() < ranges.backward:
+            offset = -offset
+        partner = int(self._partners[offset][row])
+        return partner if partner >= 0 else int(self._partners[self._step][row])
+
     def _pair(self, step: int, index: int) -> tuple[NDArray[np.uint8] | NDArray[np.float32], ...]:
         rng = np.random.default_rng((self._seed, step, index))
         video = index >= self._mix.stills
@@ -123,8 +133,7 @@ class BatchSource:
         view = random_view(rng, ranges, ranges.video_crop if video else ranges.crop)
         look = random_look(rng, ranges)
         if video:
-            assert self._partners is not None
-            other, other_view = pack.frames[self._partners[row]], view
+            other, other_view = pack.frames[self._partner(row, rng)], view
         else:
             other, other_view = pack.frames[row], view @ random_motion(rng, ranges)
         density = see_density(pack.density_of(row), view, side)
@@ -140,6 +149,11 @@ class BatchSource:
             teacher,
             see_density(pack.spatial_of(row), view, side) if apart else teacher,
         )
+
+
+def _partners(videos: Pack, ranges: Augmentation) -> dict[int, NDArray[np.int64]]:
+    """The rows of the partners by their offset in time."""
+    return {sign * gap: videos.partners(sign * gap) for gap in range(1, ranges.gap + 1) for sign in (-1, 1)}
 
 
 def _by_footage(pack: Pack | None, rows: NDArray[np.int64] | None) -> list[NDArray[np.int64]]:
