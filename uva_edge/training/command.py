@@ -190,7 +190,7 @@ def write_maps(
         footage,
         root,
         lineage={"checkpoints": hashes},
-        frames=lambda wanted: iter(Intake(wanted, tell)),
+        frames=lambda wanted: iter(Intake(wanted, tell)) if wanted else iter(()),
         report=report,
     )
 
