@@ -151,7 +151,7 @@ def test_tint_is_a_gain_for_each_colour() -> None:
 
 def test_a_grey_look_has_no_colour_but_the_same_brightness() -> None:
     frame = noise(2 * SIDE)
-    seen = see(frame, identity(), SIDE, Look(PLAIN, grey=True))
+    seen = see(frame, identity(), SIDE, Look(PLAIN, grey=True, tint=(0.5, 1.0, 1.5)))
     assert (np.ptp(seen, axis=2) == 0).all()
     weighted = see(frame, identity(), SIDE) @ (0.299, 0.587, 0.114)
     assert np.abs(seen[:, :, 0] - weighted).max() <= 1

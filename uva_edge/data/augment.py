@@ -111,16 +111,13 @@ class Look:
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Gains of red, green and blue, after the tone curve."""
     grey: bool = False
-    """Without colour."""
+    """Without colour, and so without tint."""
 
     def shown(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The colours of uint8 [R, R, 3] RGB as this camera gives them."""
         if self.grey:
-            inputs = np.asarray(
-                cv2.cvtColor(cv2.cvtColor(inputs, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
-            )
-        if self.tint == (1.0, 1.0, 1.0):
-            return self.light[inputs]
+            grey = self.light[cv2.cvtColor(inputs, cv2.COLOR_RGB2GRAY)]
+            return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
         table = np.clip(np.rint(self.light[:, None] * np.array(self.tint)), 0, 255).astype(np.uint8)
         return np.asarray(cv2.LUT(inputs, table[None]), np.uint8)
 
