@@ -8,6 +8,7 @@ from torch import Tensor
 
 from uva_edge.errors import OptionError
 from uva_edge.models.blocks import CAResBlock, ChannelAttention
+from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import (
     RESOLUTIONS,
@@ -45,7 +46,16 @@ def test_every_resolution_gives_maps_of_its_own_size(side: int) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"resolution": 48}, {"block": "resnet"}, {"pairing": "both"}, {"output": "softmax"}, {"expansion": 0}],
+    [
+        {"resolution": 48},
+        {"block": "resnet"},
+        {"pairing": "both"},
+        {"output": "softmax"},
+        {"expansion": 0},
+        {"branches": "none"},
+        {"width": 9},
+        {"width": True},
+    ],
     ids=str,
 )
 def test_unknown_configurations_are_refused(wrong: dict[str, object]) -> None:
@@ -148,3 +158,68 @@ def test_maps_lie_in_0_to_1(output: str) -> None:
     if output == "peak":
         assert torch.equal(maps.amax((1, 2)), torch.ones(3))
         assert torch.equal(maps.flatten(1).argmax(1), logits.flatten(1).argmax(1))
+
+
+def test_a_wider_network_has_so_many_times_the_channels() -> None:
+    narrow, wide = UvaNet(UvaNetConfig(32)), UvaNet(UvaNetConfig(32, width=2))
+    assert wide.config.state_shape == (1, 128, 8, 8)
+    assert [tuple(network.low_level[0][0].weight.shape) for network in (narrow, wide)] == [
+        (16, 3, 3, 3),
+        (32, 3, 3, 3),
+    ]
+    parameters = [sum(value.numel() for value in network.parameters()) for network in (narrow, wide)]
+    # Convolutions grow by four; depthwise ones, batch norms and biases, which are few, by two.
+    assert parameters == [165_337, 632_497]
+
+
+@pytest.mark.parametrize("branches", ["spatial", "temporal"])
+def test_one_branch_alone(branches: str) -> None:
+    torch.manual_seed(4)
+    network = UvaNet(UvaNetConfig(32, branches=branches)).train()  # type: ignore[arg-type]
+    now = frames(4, 32)
+    with torch.no_grad():
+        logits = [network(now, frames(4, 32, seed)) for seed in (1, 2)]
+        paths = network.paths(network.features(now), network.features(now))
+    assert logits[0].shape == (4, 32, 32)
+    assert paths.shape == (4, 128, 8, 8)
+    moved = (logits[0] - logits[1]).abs().max()
+    assert (moved > 1e-3) == (branches == "temporal"), moved
+    whole = sum(value.numel() for value in UvaNet(UvaNetConfig(32)).parameters())
+    assert sum(value.numel() for value in network.parameters()) < 0.75 * whole
+
+
+@pytest.mark.parametrize("branches", ["spatial", "temporal"])
+def test_one_branch_keeps_the_contract_of_a_stream(branches: str) -> None:
+    """Frames and state in, maps and state out, though the spatial branch has no use for the state."""
+    network = UvaNet(UvaNetConfig(32, branches=branches)).eval()  # type: ignore[arg-type]
+    step, clip = ClipStep(network), frames(3, 32)
+    with torch.inference_mode():
+        state = torch.zeros(network.config.state_shape)
+        maps, last = step(clip, state)
+        for index in range(3):
+            one, state = step(clip[index : index + 1], state)
+            torch.testing.assert_close(one[0], maps[index], atol=1e-5, rtol=0)
+    torch.testing.assert_close(state, last, atol=1e-5, rtol=0)
+    assert last.shape == network.config.state_shape
+
+
+def test_the_spatial_branch_alone_can_be_exported() -> None:
+    """An input that no output depends on must not be pruned: it would break the contract."""
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    import onnxruntime
+
+    from uva_edge.export.bundles import contract_of
+    from uva_edge.export.onnx import to_onnx
+
+    torch.manual_seed(6)
+    network = UvaNet(UvaNetConfig(32, branches="spatial")).eval()
+    data = to_onnx(ClipStep(folded(network)).eval(), contract_of(network))
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    clip, state = frames(3, 32), torch.rand(network.config.state_shape)
+    values = [clip.numpy(), state.numpy()]
+    names = [item.name for item in session.get_inputs()]
+    maps, last = session.run(None, dict(zip(names, values, strict=True)))
+    with torch.inference_mode():
+        expected = ClipStep(network)(clip, state)
+    torch.testing.assert_close(torch.from_numpy(maps), expected[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.from_numpy(last), expected[1], atol=1e-4, rtol=0)

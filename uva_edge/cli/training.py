@@ -186,7 +186,7 @@ def _progress_bar() -> Iterator[tuple[Callable[[Progress], None], Callable[[int,
             if name not in tasks:
                 # A resumed stage starts in the middle: its rate counts from there.
                 tasks[name] = bar.add_task(name, total=total, completed=max(0, done - 1), note=note)
-            bar.update(tasks[name], completed=done, note=note)
+            bar.update(tasks[name], completed=done, total=total, note=note)
 
         def report(now: Progress) -> None:
             show(now.stage, now.step, now.steps, f"loss {now.loss:.4f}")
