@@ -175,3 +175,11 @@ def test_the_paper(resolution: int) -> None:
     assert (choice.optimizer, choice.learning_rate, choice.schedule) == ("adam", 5e-4, "constant")
     assert (choice.weight_decay, choice.gradient_clip, choice.ema_decay) == (0, 0, 0)
     assert paper.augmentation == Augmentation.none()
+
+
+def test_a_lineage_names_files_without_their_folders() -> None:
+    one = CoupledRecipe(initial="/home/somebody/runs/first.safetensors")
+    assert one.lineage() == {**one.as_dict(), "initial": "first.safetensors"}
+    other = TeacherRecipe(imagenet="/data/vgg16.pth")
+    assert other.lineage() == {**other.as_dict(), "imagenet": "vgg16.pth"}
+    assert CoupledRecipe().lineage() == CoupledRecipe().as_dict()

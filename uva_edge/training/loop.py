@@ -242,7 +242,7 @@ class _Run:
         if self.recipe.patience and better:
             state.best_average = copy.deepcopy(state.average.state_dict())
         if self.fabric.is_global_zero and (better or not self.recipe.patience):
-            record = {**self.lineage, "recipe": self.recipe.as_dict(), "stage": stage.name}
+            record = {**self.lineage, "recipe": self.recipe.lineage(), "stage": stage.name}
             record |= {"step": state.step, "validation": scores}
             if stage is self.stages[-1]:
                 stage.save(self.output / CHECKPOINT, stage.kept(state.average), record)

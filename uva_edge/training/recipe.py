@@ -94,9 +94,14 @@ class Recipe:
             raise OptionError(f"seed must be 0 or more, got {self.seed}")
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, for the lineage of a checkpoint; `recipe_from` reads them."""
+        """JSON values; `recipe_from` reads them."""
         values: dict[str, Any] = strict_json.encode(self)
         return {"name": self.name, **values}
+
+    def lineage(self) -> dict[str, Any]:
+        """`as_dict` as a checkpoint tells it: files by their names, for folders are the business of nobody else."""
+        values = self.as_dict()
+        return values | {key: Path(values[key]).name for key in ("initial", "imagenet") if values.get(key)}
 
 
 @dataclass(frozen=True)
