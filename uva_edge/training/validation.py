@@ -112,17 +112,19 @@ def headline(scores: Scores) -> float:
 
 
 def _cases(footage: Footage, resolution: int, pairing: Pairing, number: int) -> list[_Case]:
-    frames = list(footage.read())
-    last = len(frames) - 1
+    """One frame at a time is held at its own size."""
+    inputs: list[NDArray[np.uint8]] = []
+    truths = {}
+    for index, frame in enumerate(footage.read()):
+        inputs.append(network_input(frame.image, resolution))
+        if index % VIDEO_STRIDE == 0:
+            truths[index] = _truth(frame)
     cases = []
-    for index in range(0, len(frames), VIDEO_STRIDE):
-        other = frames[max(index - 1, 0) if pairing == "causal" else min(index + 1, last)]
-        frame = frames[index]
-        truth = _truth(frame)
+    for index, truth in truths.items():
+        other = max(index - 1, 0) if pairing == "causal" else min(index + 1, len(inputs) - 1)
         if truth is not None:
             target, fixations, size = truth
-            now, then = (network_input(item.image, resolution) for item in (frame, other))
-            cases.append(_Case(number, now, then, size, fixations, target))
+            cases.append(_Case(number, inputs[index], inputs[other], size, fixations, target))
     return cases
 
 
