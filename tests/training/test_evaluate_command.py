@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("torch", reason="needs the extra 'train'")
 
+from uva_edge.bundle import Bundle
 from uva_edge.cli import main
 from uva_edge.training.baselines import BASELINES
 
@@ -138,3 +139,15 @@ def test_data_are_needed() -> None:
     missing = evaluate("uva-32", "--data", "no-such-place")
     assert missing.exit_code == 1
     assert "no-such-place" in missing.stderr
+
+
+def test_export_stores_what_evaluate_finds(data: Path, untrained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "bundle"
+    exported = CliRunner().invoke(main, ["export", str(untrained), "-o", str(place), "--data", str(data)])
+    assert exported.exit_code == 0, exported.stderr
+    summary = summary_of(evaluate(untrained, "--data", data, "--json"))
+    stored = Bundle.open(str(place)).manifest.accuracy
+    found = {(dataset, metric) for dataset, scores in stored.items() for metric in scores}
+    assert found == {(dataset, metric) for _, dataset, metric in summary}
+    for (_, dataset, metric), item in summary.items():
+        assert stored[dataset][metric] == pytest.approx(item["mean"]), (dataset, metric)
