@@ -102,7 +102,7 @@ def test_options_change_the_recipe(train: Any, untrained: Path, tmp_path: Path) 
     _, lineage = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     recipe = recipe_from(lineage["recipe"])
     assert (recipe.steps, recipe.seed, recipe.network.resolution) == (1, 7, 64)
-    assert recipe.initial == str(untrained)
+    assert recipe.initial == untrained.name
     assert lineage["data"][-1].startswith("started from the weights of checkpoint.safetensors, sha256 ")
 
 

@@ -79,10 +79,8 @@ def distribution(logits: Tensor, output: Output) -> Tensor:
 def resized_density(density: Tensor, size: Sequence[int]) -> Tensor:
     """A density or counts [N, R, R] at [N, h, w]; each keeps its sum."""
     total = density.sum(dim=(1, 2), keepdim=True)
-    # Antialiased: a plain bilinear sample misses cells where it shrinks, and with them fixations.
-    scaled = functional.interpolate(
-        density.unsqueeze(1), tuple(size), mode="bilinear", antialias=True
-    ).squeeze(1)
+    # By area: samples miss cells where it shrinks, and with them fixations.
+    scaled = functional.interpolate(density.unsqueeze(1), tuple(size), mode="area").squeeze(1)
     return scaled * (total / scaled.sum(dim=(1, 2), keepdim=True).clamp_min(_EPSILON))
 
 
