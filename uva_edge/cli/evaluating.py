@@ -10,19 +10,12 @@ from pathlib import Path
 import click
 
 from .predicting import EXIT_DAMAGED_SOURCE
-from .shared import json_option, make_console, needs, print_json, table
+from .shared import data_option, json_option, make_console, needs, print_json, table
 
 
 @click.command()
 @click.argument("predictors", nargs=-1, metavar="[PREDICTOR]...")
-@click.option(
-    "--data",
-    "specs",
-    multiple=True,
-    required=True,
-    metavar="SPEC",
-    help="stills:PATH, clips:PATH, dhf1k:PATH, ... or the path of stills and clips; may be repeated.",
-)
+@data_option
 @click.option("--split", default="val", show_default=True, help="train, val or test.")
 @click.option(
     "--backend", "backends", multiple=True, default=("auto",), help="Of bundles; repeat it to compare."

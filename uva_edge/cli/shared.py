@@ -40,6 +40,15 @@ def predictor_options(command: Command) -> Command:
     return command
 
 
+data_option = click.option(
+    "--data",
+    "specs",
+    multiple=True,
+    required=True,
+    metavar="SPEC",
+    help="stills:PATH, clips:PATH, dhf1k:PATH, ... or the path of stills and clips; may be repeated.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

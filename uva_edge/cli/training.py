@@ -12,7 +12,7 @@ import click
 
 from uva_edge.errors import OptionError
 
-from .shared import make_console, needs
+from .shared import data_option, make_console, needs
 
 if TYPE_CHECKING:
     from uva_edge.training.command import Precision
@@ -23,14 +23,7 @@ _file = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--data",
-    "specs",
-    multiple=True,
-    required=True,
-    metavar="SPEC",
-    help="stills:PATH, clips:PATH, dhf1k:PATH, ... or the path of stills and clips; may be repeated.",
-)
+@data_option
 @click.option("-o", "--output", type=_file, required=True, help="Directory of the run.")
 @click.option(
     "--recipe",
@@ -104,7 +97,7 @@ def train(
 
 @click.command()
 @click.argument("teachers", nargs=-1, required=True, metavar="CHECKPOINT...", type=_file)
-@click.option("--data", "specs", multiple=True, required=True, metavar="SPEC", help="As of `train`.")
+@data_option
 @click.option("--split", default="train", show_default=True, help="train, val or test.")
 @click.option("-o", "--output", type=_file, required=True, help="Root in which teacher_maps/ is made.")
 def teach(teachers: tuple[Path, ...], specs: tuple[str, ...], split: str, output: Path) -> None:

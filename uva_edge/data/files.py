@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.archive import list_members, open_archive, open_member
+from uva_edge.bounded import read_bytes
 from uva_edge.errors import BundleError, DamagedFileError, DataError
 
 MAX_ARRAY_BYTES: Final = 2**30
@@ -134,18 +135,6 @@ def read_named_maps(path: Path) -> dict[str, NDArray[np.uint8]]:
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(f"{path}: names are strings [N]; got {names.dtype} {names.shape}")
     return dict(zip(names.tolist(), checked_maps(path, maps, len(names), "name"), strict=True))
-
-
-def read_bytes(path: Path, limit: int, what: str) -> bytes:
-    """A whole file of at most `limit` bytes; `what` it is to be is for the message of a DataError."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {what} was expected") from None
-    if len(data) > limit:
-        raise DataError(f"{path}: more than {limit} bytes; {what} is smaller")
-    return data
 
 
 # --- images and videos ----------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.data.files import MAX_SIDE, read_bytes
+from uva_edge.bounded import read_bytes
+from uva_edge.data.files import MAX_SIDE
 from uva_edge.errors import DamagedFileError, DataError
 
 MAX_BYTES: Final = 2**24

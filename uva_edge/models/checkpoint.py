@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from uva_edge.bounded import read_bytes
 from uva_edge.errors import DataError, OutputError
 from uva_edge.models.uva_net import UvaNet, UvaNetConfig
 
@@ -71,14 +72,7 @@ def read_checkpoint(path: Path) -> bytes:
     Raises:
         DataError: it can't be read, or is larger than `MAX_BYTES`.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a checkpoint (.safetensors) was expected") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES} bytes; a checkpoint (.safetensors) is smaller")
-    return data
+    return read_bytes(path, MAX_BYTES, "a checkpoint (.safetensors)")
 
 
 def load_checkpoint(source: Path | bytes, *, name: str = "checkpoint") -> tuple[UvaNet, dict[str, Any]]:

@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from uva_edge.bounded import read_bytes
 from uva_edge.errors import DataError
 from uva_edge.models.tinyhd import ADAPTERS, LAYERS, WINDOW, TinyHD, Variant, Widths
 
@@ -25,14 +26,7 @@ _PROBE: Final = (1, 3, WINDOW, 32, 32)
 
 def read_tinyhd(path: Path) -> bytes:
     """The bytes of a checkpoint, for `load_tinyhd`; DataError if it can't be read or exceeds `MAX_BYTES`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a checkpoint of TinyHD (.pth) was expected") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES} bytes; a checkpoint of TinyHD is smaller")
-    return data
+    return read_bytes(path, MAX_BYTES, "a checkpoint of TinyHD (.pth)")
 
 
 def load_tinyhd(source: Path | bytes, *, name: str = "checkpoint") -> TinyHD:
