@@ -31,7 +31,8 @@ from uva_edge.training.recipe import (  # noqa: E402
     SkdRecipe,
     TeacherRecipe,
 )
-from uva_edge.training.stages import Targets, stages_of  # noqa: E402
+from uva_edge.training.stages import stages_of  # noqa: E402
+from uva_edge.training.targets import Targets  # noqa: E402
 
 SMALL: dict[str, Any] = {
     "network": UvaNetConfig(resolution=32),

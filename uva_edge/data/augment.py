@@ -32,6 +32,10 @@ class Augmentation:
     """Side of the view of a still in sides of the frame; beyond 1 the border is filled by reflection."""
     video_crop: tuple[float, float] = (0.9, 1.02)
     """The same for video, whose teacher saw whole frames: its map of a part is not the part of its map."""
+    close_up: float = 0.0
+    """Share of the video pairs that are cropped far more, and whose maps are left to an assistant to say:"""
+    close_crop: tuple[float, float] = (0.5, 0.9)
+    """sides of those views."""
     aspect: float = 0.15
     """Largest change of the ratio of width to height, either way."""
     flip: float = 0.5

@@ -30,7 +30,8 @@ from uva_edge.models.uva_net import Pairing
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """N pairs; of what is known about the frame in hand. Maps are [N, R, R] and sum to 1, or are all zero."""
+    """N pairs; of what is known about the frame in hand. Maps are [N, R, R] and sum to 1, or are all zero: nothing
+    of them is in view, or it is a close-up, of which nothing is known."""
 
     frames: NDArray[np.uint8]
     """[N, R, R, 3] RGB."""
@@ -130,12 +131,18 @@ class BatchSource:
         assert pack is not None
         rows = choices[rng.integers(len(choices))]
         row = int(rows[rng.integers(len(rows))])
-        view = random_view(rng, ranges, ranges.video_crop if video else ranges.crop)
+        close_up = video and ranges.close_up > rng.random()
+        crop = (ranges.close_crop if close_up else ranges.video_crop) if video else ranges.crop
+        view = random_view(rng, ranges, crop)
         look = random_look(rng, ranges)
         if video:
             other, other_view = pack.frames[self._partner(row, rng)], view
         else:
             other, other_view = pack.frames[row], view @ random_motion(rng, ranges)
+        if close_up:
+            unknown = np.zeros((side, side), np.float32)
+            frames = (see(image, view, side, look, rng) for image in (pack.frames[row], other))
+            return (*frames, unknown, unknown, unknown, unknown)
         density = see_density(pack.density_of(row), view, side)
         points = pack.fixations(row)
         taught = pack.taught(row)

@@ -146,13 +146,13 @@ def train_on(
     if isinstance(recipe, TeacherRecipe) and not recipe.imagenet:
         tell(f"{recipe.teacher} starts from scratch: no ImageNet weights were named")
     footage, chosen_by = sources.footage("train"), sources.chosen_by()
-    side = recipe.network.resolution
+    side = recipe.view_resolution
     # One process fills the cache; the others find it full.
     with fabric.rank_zero_first():
         # Stills are few and cropped more: they keep the pixels that a smaller view shows.
         stills = _packed(footage, "still", cache, PackOptions(4 * side), packing, tell)
         videos = _packed(footage, "video", cache, PackOptions(2 * side), packing, tell)
-    validation = Validation(chosen_by, resolution=side, pairing=recipe.network.pairing)
+    validation = Validation(chosen_by, resolution=recipe.network.resolution, pairing=recipe.network.pairing)
     train(
         recipe,
         TrainingData(stills, videos, validation),
@@ -203,10 +203,10 @@ def _open_teacher(path: Path) -> Teacher:
 
 def _lineage(recipe: Recipe, footage: Sequence[Footage], sources: Sources) -> dict[str, Any]:
     data = _described(footage)
-    if recipe.initial:
-        path = Path(recipe.initial)
-        digest = hashlib.sha256(read_checkpoint(path)).hexdigest()
-        data.append(f"started from the weights of {path.name}, sha256 {digest}")
+    for part, name in (("started from", recipe.initial), ("assisted by", getattr(recipe, "assistant", ""))):
+        if name:
+            digest = hashlib.sha256(read_checkpoint(Path(name))).hexdigest()
+            data.append(f"{part} the weights of {Path(name).name}, sha256 {digest}")
     return {"data": data, "teacher": sources.maps_by, "commit": _commit()}
 
 

@@ -22,7 +22,8 @@ from uva_edge.training.journal import Journal
 from uva_edge.training.parallel import with_global_batch_norm
 from uva_edge.training.recipe import Optimisation, Recipe
 from uva_edge.training.resume import load_resume, save_resume
-from uva_edge.training.stages import Stage, Targets, stages_of
+from uva_edge.training.stages import Stage, stages_of
+from uva_edge.training.targets import Targets
 from uva_edge.training.validation import Scores, Validation, headline
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -204,7 +205,7 @@ class _Run:
             self.data.videos,
             recipe.mix,
             recipe.augmentation,
-            resolution=recipe.network.resolution,
+            resolution=recipe.view_resolution,
             pairing=recipe.network.pairing,
             seed=1000 * recipe.seed + number,
             share=(fabric.global_rank, fabric.world_size),

@@ -25,6 +25,8 @@ else:
 OptimizerName: TypeAlias = Literal["adamw", "adam"]
 Schedule: TypeAlias = Literal["one_cycle", "constant"]
 MAX_TOML_BYTES: Final = 2**20
+FILES: Final = ("initial", "assistant", "imagenet")
+"""Fields that name a file."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ class Recipe:
             raise OptionError(f"patience must be 0 or more evaluations, got {self.patience}")
         if self.seed < 0:
             raise OptionError(f"seed must be 0 or more, got {self.seed}")
+        if self.augmentation.close_up and not self._knows_close_ups():
+            raise OptionError(
+                f"close_up must be 0 where no assistant says what people see there, got {self.augmentation.close_up}"
+            )
+
+    def _knows_close_ups(self) -> bool:
+        return False
+
+    @property
+    def view_resolution(self) -> int:
+        """R of the views that are drawn, a multiple of the network's."""
+        return self.network.resolution
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `recipe_from` reads them."""
@@ -101,7 +115,7 @@ class Recipe:
     def lineage(self) -> dict[str, Any]:
         """`as_dict` as a checkpoint tells it: files by their names, for folders are the business of nobody else."""
         values = self.as_dict()
-        return values | {key: Path(values[key]).name for key in ("initial", "imagenet") if values.get(key)}
+        return values | {key: Path(values[key]).name for key in FILES if values.get(key)}
 
 
 @dataclass(frozen=True)
@@ -118,11 +132,28 @@ class CoupledRecipe(Recipe):
     """Without it both stages see the ground truth alone."""
     fusion_mu: float = 0.5
     """mu of the second stage; the paper's is 0, the ground truth alone."""
+    assistant: str = ""
+    """The checkpoint of a trained network that takes the teacher's part in the second stage. It sees the views of
+    the batch itself, so unlike a stored map its own fits any crop."""
+    assistant_resolution: int = 0
+    """R of the assistant; 0 is that of `network`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.fusion_mu <= 1:
             raise OptionError(f"fusion_mu must be in 0..1, got {self.fusion_mu}")
+        if self.assistant_resolution < 0 or self.assistant_resolution % self.network.resolution:
+            raise OptionError(
+                f"assistant_resolution must be a multiple of {self.network.resolution}, the network's; got "
+                f"{self.assistant_resolution}"
+            )
+
+    def _knows_close_ups(self) -> bool:
+        return bool(self.assistant)
+
+    @property
+    def view_resolution(self) -> int:
+        return self.assistant_resolution or self.network.resolution
 
     @classmethod
     def paper(cls, resolution: int = 64) -> CoupledRecipe:

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from uva_edge.data.batches import Batch
 from uva_edge.errors import OptionError
 from uva_edge.models.checkpoint import load_checkpoint, save_checkpoint
 from uva_edge.models.teachers.checkpoint import save_teacher
 from uva_edge.models.teachers.registry import build_teacher
 from uva_edge.models.teachers.teacher import TeacherNet
 from uva_edge.models.uva_net import Student, UvaNet, UvaNetConfig
+from uva_edge.training.assistant import Assistant
 from uva_edge.training.hierarchy import Hierarchy, pooled
 from uva_edge.training.losses import distribution, resized_density
 from uva_edge.training.recipe import CoupledRecipe, HierarchicalRecipe, Recipe, SkdRecipe, TeacherRecipe
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """A `Batch` as tensors on the device that trains."""
-
-    frames: Tensor
-    others: Tensor
-    density: Tensor
-    fixations: Tensor
-    teacher: Tensor
-    spatial: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> Targets:
-        return cls(*(torch.from_numpy(getattr(batch, item.name)).to(device) for item in fields(cls)))
-
+from uva_edge.training.targets import Targets
 
 Results = Mapping[str, nn.Module]
 """The averaged networks of the stages before, in eval mode, by stage."""
@@ -94,19 +78,26 @@ def _coupled(recipe: CoupledRecipe) -> list[Stage]:
     config, output = recipe.network, recipe.network.output
     first = recipe.loss if recipe.distilled else replace(recipe.loss, mu=0.0)
     second = replace(first, mu=recipe.fusion_mu if recipe.distilled else 0.0)
+    assistant = Assistant.of(recipe) if recipe.assistant else None
+
+    def seen(batch: Targets) -> Targets:
+        return (batch if assistant is None else assistant.teach(batch)).at(config.resolution)
 
     def single(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        batch = seen(batch)
         teacher = batch.spatial if config.branches == "spatial" else batch.teacher
         logits = module(batch.frames, batch.others)
         return first(logits, batch.density, batch.fixations, teacher, output)
 
     def both(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        batch = seen(batch)
         spatial, temporal = module(batch.frames, batch.others)
         return first(spatial, batch.density, batch.fixations, batch.spatial, output) + first(
             temporal, batch.density, batch.fixations, batch.teacher, output
         )
 
     def fusion(module: nn.Module, batch: Targets, results: Results) -> Tensor:
+        batch = seen(batch)
         logits = module(batch.frames, batch.others)
         return second(logits, batch.density, batch.fixations, batch.teacher, output)
 
