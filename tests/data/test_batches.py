@@ -258,6 +258,19 @@ def test_crops_of_stills_and_of_videos_have_ranges_of_their_own() -> None:
         assert not np.array_equal(videos.frames[6 + index], whole.frames[6 + index])
 
 
+def test_of_close_ups_of_video_nothing_is_known() -> None:
+    """Their frames fit each other, as those of any view."""
+    close = source(replace(NONE, close_up=1.0, close_crop=(0.5, 0.6))).draw(0)
+    cropped = source(replace(NONE, video_crop=(0.5, 0.6))).draw(0)
+    for name, values in as_dict(close).items():
+        expected = getattr(cropped, name)
+        assert np.array_equal(values[:6], expected[:6]), name
+        if name in ("frames", "others"):
+            assert np.array_equal(values[6:], expected[6:]), name
+        else:
+            assert not values[6:].any(), name
+
+
 @pytest.mark.parametrize("part", ["brightness", "contrast", "blur", "compression", "noise"])
 def test_of_a_pairs_look_noise_alone_differs(part: str) -> None:
     batch, plain = source(replace(NONE, **{part: 1.0})).draw(0), source().draw(0)

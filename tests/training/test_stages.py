@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from uva_edge.errors import OptionError  # noqa: E402
 from uva_edge.models.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from uva_edge.models.teachers.checkpoint import load_teacher  # noqa: E402
 from uva_edge.models.uva_net import Student, UvaNet, UvaNetConfig  # noqa: E402
+from uva_edge.training.assistant import Assistant  # noqa: E402
 from uva_edge.training.hierarchy import Hierarchy, pooled  # noqa: E402
 from uva_edge.training.loop import CHECKPOINT, train  # noqa: E402
 from uva_edge.training.losses import Loss, distribution  # noqa: E402
@@ -246,6 +247,79 @@ def test_the_assistant_is_wider() -> None:
     assert widths == [3, 1]
     with pytest.raises(OptionError, match="width"):
         stages_of(HierarchicalRecipe(**SMALL, assistant_width=9, assistant_steps=1))
+
+
+# --- an assistant from another run ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def assisted(tmp_path: Path) -> CoupledRecipe:
+    """R = 32 with an assistant that sees 64."""
+    path = tmp_path / "finer.safetensors"
+    torch.manual_seed(1)
+    save_checkpoint(path, UvaNet(UvaNetConfig(64)), {})
+    return CoupledRecipe(**SMALL, assistant=str(path), assistant_resolution=64)
+
+
+@pytest.fixture
+def fine(toy: Any) -> Targets:
+    """A batch of views at R = 64."""
+    source = BatchSource(
+        toy.stills, toy.videos, Mix(2, 2), Augmentation.none(), resolution=64, pairing="causal", seed=0
+    )
+    return Targets.of(source.draw(0), torch.device("cpu"))
+
+
+def test_the_same_views_smaller(fine: Targets) -> None:
+    coarse = fine.at(32)
+    assert fine.at(64) is fine
+    assert coarse.frames.dtype == torch.uint8
+    first = fine.frames[0, :2, :2].float().mean(dim=(0, 1)).round()
+    assert torch.equal(coarse.frames[0, 0, 0].float(), first)
+    for name in ("density", "fixations", "teacher", "spatial"):
+        whole = getattr(fine, name).reshape(4, 32, 2, 32, 2).sum(dim=(2, 4))
+        torch.testing.assert_close(getattr(coarse, name), whole)
+
+
+def test_an_assistant_takes_the_teachers_part(assisted: CoupledRecipe, fine: Targets) -> None:
+    """At its own resolution, by the mean of the frames and their mirror images."""
+    network = load_checkpoint(Path(assisted.assistant))[0].eval()
+    with torch.no_grad():
+        plain = distribution(network(fine.frames, fine.others), "peak")
+        mirrored = distribution(network(fine.frames.flip(2), fine.others.flip(2)), "peak").flip(2)
+    taught = replace(fine, teacher=(plain + mirrored) / 2).at(32)
+    value = stages_of(assisted)[1].objective(Answer(logits(0)), unknown(fine, "teacher", "spatial"), {})
+    expected = Loss(mu=0.5)(logits(0), taught.density, taught.fixations, taught.teacher, "peak")
+    assert value.item() == pytest.approx(expected.item())
+
+
+def test_where_nothing_is_known_an_assistant_is_the_truth(assisted: CoupledRecipe, fine: Targets) -> None:
+    assistant = Assistant.of(assisted)
+    nothing = fine.density.clone()
+    nothing[1] = 0
+    taught = assistant.teach(replace(fine, density=nothing, fixations=nothing))
+    assert torch.equal(taught.density[1], taught.teacher[1])
+    assert torch.equal(taught.fixations[1], taught.teacher[1])
+    assert torch.equal(taught.density[0], fine.density[0])
+    torch.testing.assert_close(taught.teacher.sum(dim=(1, 2)), torch.ones(4))
+
+
+def test_a_run_with_an_assistant_learns(
+    assisted: CoupledRecipe, toy: Any, fabric: Any, tmp_path: Path
+) -> None:
+    recipe = replace(
+        assisted, student_steps=0, steps=2, augmentation=replace(Augmentation.none(), close_up=1.0)
+    )
+    network = train(recipe, toy, tmp_path / "run", fabric=fabric, lineage={})
+    assert cast(UvaNet, network).config.resolution == 32
+
+
+@pytest.mark.parametrize(
+    "changes", [{"assistant_resolution": 0}, {"network": UvaNetConfig(32, pairing="lookahead")}]
+)
+def test_an_assistant_of_other_views_is_refused(changes: Any, assisted: CoupledRecipe) -> None:
+    with pytest.raises(OptionError, match=r"assistant: .*finer\.safetensors sees causal pairs at R = 64"):
+        stages_of(replace(assisted, **changes))
 
 
 def test_stages_without_steps_are_left_out() -> None:

@@ -106,6 +106,16 @@ def test_options_change_the_recipe(train: Any, untrained: Path, tmp_path: Path) 
     assert lineage["data"][-1].startswith("started from the weights of checkpoint.safetensors, sha256 ")
 
 
+def test_an_assistant_is_told_in_the_lineage(train: Any, untrained: Path, tmp_path: Path) -> None:
+    network, _ = load_checkpoint(untrained)
+    side = network.config.resolution
+    result = train(recipe=f'assistant = "{untrained}"\nassistant_resolution = {side}\n' + SMALL)
+    assert result.exit_code == 0, result.output
+    _, lineage = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    assert lineage["recipe"]["assistant"] == untrained.name
+    assert lineage["data"][-1].startswith("assisted by the weights of checkpoint.safetensors, sha256 ")
+
+
 def test_the_paper_s_choices(train: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from uva_edge.training import command
 

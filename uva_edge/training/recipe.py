@@ -142,6 +142,8 @@ class CoupledRecipe(Recipe):
         super().__post_init__()
         if not 0 <= self.fusion_mu <= 1:
             raise OptionError(f"fusion_mu must be in 0..1, got {self.fusion_mu}")
+        if self.assistant and not self.distilled:
+            raise OptionError(f"assistant must be empty where nothing is distilled, got {self.assistant!r}")
         if self.assistant_resolution < 0 or self.assistant_resolution % self.network.resolution:
             raise OptionError(
                 f"assistant_resolution must be a multiple of {self.network.resolution}, the network's; got "
