@@ -6,17 +6,14 @@ import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from torch import nn
-
 import uva_edge
 from uva_edge.bundle import Bundle
 from uva_edge.bundle_writer import ArtifactSource, write_bundle
-from uva_edge.errors import DataError, ParityError
+from uva_edge.errors import DataError, ExportError, ParityError
 from uva_edge.manifest import Contract, Lineage, Network, TensorSpec
 from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint, read_checkpoint
 from uva_edge.models.clip_step import ClipStep, folded
@@ -24,71 +21,83 @@ from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
 
+from .artifacts import DEFAULT, Exportable, Material, Splits, make
 from .golden import golden_clip
 from .model_card import model_card
-from .onnx import INPUTS, OPSET, OUTPUTS, to_onnx
+from .onnx import INPUTS, OUTPUTS
 
 LICENCE: Final = "Apache-2.0"
+FAMILY: Final = "uva-net"
 _TOOLS: Final = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
-_ONNX: Final = {"opset": str(OPSET)}
 _LIMITS: Final = (
     "Trained mostly on photographs taken from the ground; straight-down aerial views are a small share.",
 )
 
 
-@dataclass(frozen=True)
-class Exportable:
-    """A network on its way into a bundle.
-
-    Attributes:
-        reference: the clip step as it was trained, float32, batch norms in place.
-        deployed: what becomes ONNX; the same function.
-        weights: of the torch artifact, as `uva_edge.models.families` reads them.
-        limits: sentences for the model card.
-    """
-
-    network: Network
-    contract: Contract
-    reference: nn.Module
-    deployed: nn.Module
-    weights: bytes
-    lineage: Lineage
-    limits: Sequence[str]
-
-
 def export_bundle(
-    checkpoint: Path,
+    source: Path | str,
     destination: Path,
     *,
     name: str,
+    to: Sequence[str] = DEFAULT,
+    splits: Splits | None = None,
     accuracy: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Bundle:
-    """Make the bundle of a checkpoint: ONNX for any T and for T = 1, and the checkpoint for the reference.
+    """Make the bundle of a checkpoint, or other artifacts of a bundle's network, and the weights for the reference.
 
     Every artifact is run on the golden clip by every backend that is installed before anything is written at
     `destination`; a bundle that stood there stays until then.
 
     Args:
-        accuracy: data set -> metric -> value, as measured on the checkpoint.
+        source: a checkpoint; or a bundle, by its path or the name of one that ships.
+        to: what to make, words of `uva_edge.export.artifacts.MAKERS`.
+        splits: footage to calibrate with and to judge by; INT8 needs it.
+        accuracy: data set -> metric -> value, as measured on the checkpoint; a bundle brings its own.
 
     Raises:
-        DataError: not a checkpoint, or one with a lineage of another form.
+        DataError: not a checkpoint, or one with a lineage of another form; or the footage does not do.
+        BundleError: the bundle is damaged.
         ExportError: a graph can't be made; ParityError: one does not compute what the checkpoint does.
+        OptionError: `to` has an unknown word, or needs `splits`.
         OutputError: the bundle can't be written.
     """
+    if Path(source).is_file() and not str(source).endswith(".zip"):
+        subject = _from_checkpoint(Path(source))
+    else:
+        bundle = Bundle.open(source)
+        subject, accuracy = _from_bundle(bundle), accuracy or bundle.manifest.accuracy
+    return write_verified(subject, destination, name=name, to=to, splits=splits, accuracy=accuracy or {})
+
+
+def _from_checkpoint(checkpoint: Path) -> Exportable:
     # Read once: a training run may replace the file while this takes its time.
     data = read_checkpoint(checkpoint)
     network, record = load_checkpoint(data, name=str(checkpoint))
-    subject = Exportable(
+    return _exportable(network, _lineage(record, data, checkpoint))
+
+
+def _from_bundle(bundle: Bundle) -> Exportable:
+    found = next((item for item in bundle.manifest.artifacts if item.format == "torch"), None)
+    if found is None or bundle.manifest.network.family != FAMILY:
+        raise ExportError(
+            f"bundle {bundle.name}: expected the weights of a {FAMILY} (format torch) to export from, got family "
+            f"{bundle.manifest.network.family} with {', '.join(item.format for item in bundle.manifest.artifacts)}; "
+            "export from its checkpoint"
+        )
+    network, _ = load_checkpoint(bundle.read(found.files[0]), name=f"{bundle.name}/{found.files[0].path}")
+    return _exportable(network, dataclasses.replace(bundle.manifest.lineage, created_with=tool_versions()))
+
+
+def _exportable(network: UvaNet, lineage: Lineage) -> Exportable:
+    return Exportable(
         network=_network(network),
         contract=contract_of(network),
         reference=ClipStep(network).eval(),
         deployed=ClipStep(folded(network)).eval(),
         weights=checkpoint_bytes(network, {}),
-        lineage=_lineage(record, data, checkpoint),
+        lineage=lineage,
         limits=_LIMITS,
     )
-    return write_verified(subject, destination, name=name, accuracy=accuracy or {})
 
 
 def write_verified(
@@ -97,15 +106,12 @@ def write_verified(
     *,
     name: str,
     accuracy: Mapping[str, Mapping[str, float]],
+    to: Sequence[str] = DEFAULT,
+    splits: Splits | None = None,
 ) -> Bundle:
     """Make the artifacts of a network, run them all, and only then write the bundle; raises as `export_bundle`."""
-    step, contract = subject.deployed, subject.contract
-    graph, graph_t1 = to_onnx(step, contract), to_onnx(step, contract, frames=1)
-    sources = [
-        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": graph}, _ONNX, {}),
-        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": graph_t1}, _ONNX, {}),
-        ArtifactSource("torch-fp32", "torch", "fp32", None, {"network.safetensors": subject.weights}, {}, {}),
-    ]
+    contract = subject.contract
+    sources = make(Material(subject, splits), to)
     facts: dict[str, Any] = {
         "name": name,
         "network": subject.network,
@@ -117,7 +123,10 @@ def write_verified(
     with tempfile.TemporaryDirectory(prefix="uva-edge-export-") as scratch:
         outcomes = verify(write_bundle(Path(scratch) / "bundle", artifacts=sources, **facts))
     _gate(sources, outcomes)
-    measured = [dataclasses.replace(source, parity=_parity(source.name, outcomes)) for source in sources]
+    measured = [
+        dataclasses.replace(source, parity={**source.parity, **_parity(source.name, outcomes)})
+        for source in sources
+    ]
     documents = {"README.md": model_card(artifacts=measured, limits=subject.limits, **facts).encode()}
     return write_bundle(destination, artifacts=measured, documents=documents, **facts)
 
@@ -149,7 +158,7 @@ def _parity(name: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
 def _network(network: UvaNet) -> Network:
     cost = cost_of(network)
     options: dict[str, Any] = dict(network.config.options())
-    return Network("uva-net", options, cost.parameters, cost.macs_per_step)
+    return Network(FAMILY, options, cost.parameters, cost.macs_per_step)
 
 
 def contract_of(network: UvaNet) -> Contract:

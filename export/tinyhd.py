@@ -15,7 +15,8 @@ from uva_edge.models.tinyhd import GRID, TinyHD
 from uva_edge.models.tinyhd_checkpoint import load_tinyhd, read_tinyhd, tinyhd_bytes
 from uva_edge.models.tinyhd_step import HISTORY, TinyHDStep
 
-from .bundles import Exportable, tool_versions, write_verified
+from .artifacts import Exportable
+from .bundles import tool_versions, write_verified
 from .onnx import INPUTS, OUTPUTS
 
 LICENCE: Final = "unknown: the checkpoint has no licence; do not redistribute"

@@ -196,13 +196,13 @@ def _errors(golden: Golden, maps: Maps, state: State) -> Errors:
     return Errors(
         max_abs_map=float(per_frame.max()),
         max_abs_state=float(np.abs(state - reference).max()) / scale,
-        min_cc=float(_correlations(maps, golden.maps).min()),
+        min_cc=float(correlations(maps, golden.maps).min()),
         first_frame=float(per_frame[0]),
         last_frame=float(per_frame[-1]),
     )
 
 
-def _correlations(maps: Maps, reference: Maps) -> NDArray[np.float64]:
+def correlations(maps: Maps, reference: Maps) -> NDArray[np.float64]:
     """CC of each map with its reference. A constant map correlates with nothing but another constant: whether
     they are the same one is for max_abs to say."""
     a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (maps, reference))

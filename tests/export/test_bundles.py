@@ -16,7 +16,7 @@ pytest.importorskip("onnxscript", reason="needs the extra 'export'")
 from uva_edge.bundle import Bundle  # noqa: E402
 from uva_edge.data.synthetic import AerialScene  # noqa: E402
 from uva_edge.errors import DataError, ManifestError, OutputError, ParityError  # noqa: E402
-from uva_edge.export import bundles, golden  # noqa: E402
+from uva_edge.export import artifacts, bundles, golden  # noqa: E402
 from uva_edge.export.bundles import export_bundle  # noqa: E402
 from uva_edge.export.golden import golden_clip  # noqa: E402
 from uva_edge.export.model_card import model_card  # noqa: E402
@@ -38,7 +38,7 @@ def quick(bundle: Bundle, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> d
     graphs = {frames: graph_of(bundle, frames) for frames in (None, 1)}
     step = ClipStep(load_checkpoint(untrained)[0]).eval()
     clip = golden._reference(step, bundle.manifest.contract, bundle.golden().frames[:4])
-    monkeypatch.setattr(bundles, "to_onnx", lambda step, contract, *, frames=None: graphs[frames])
+    monkeypatch.setattr(artifacts, "to_onnx", lambda step, contract, *, frames=None: graphs[frames])
     monkeypatch.setattr(bundles, "golden_clip", lambda step, contract: clip)
     return graphs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,25 +11,40 @@ from .shared import needs
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory of the bundle."
 )
+@click.option(
+    "--to", default="onnx", show_default=True, help="What to make, with commas between: onnx, onnx-int8."
+)
 @click.option("--name", help="Name of the bundle  [default: the directory's]")
 @click.option(
-    "--data", metavar="SPEC", help="Score the checkpoint on this data's val split too (see evaluate)."
+    "--data",
+    metavar="SPEC",
+    help="Score the network on this data's val split (see evaluate); INT8 is calibrated on its train split.",
 )
-def export(checkpoint: Path, output: Path, name: str | None, data: str | None) -> None:
-    """Make the bundle of CHECKPOINT: ONNX artifacts, run and compared before anything is written."""
+def export(source: str, output: Path, to: str, name: str | None, data: str | None) -> None:
+    """Make the bundle of SOURCE, a checkpoint or a bundle: artifacts, run and compared before anything is written."""
     with needs("export"):
+        from uva_edge.export.artifacts import Splits
         from uva_edge.export.bundles import export_bundle
-    accuracy = None
+    accuracy, splits = None, None
     if data is not None:
         with needs("train"):
             from uva_edge.data.sources import open_footage
             from uva_edge.training.predictors import from_checkpoint
             from uva_edge.training.scoring import score
-        predictor = from_checkpoint(checkpoint)
-        accuracy = score([predictor], open_footage(data, "val")).means(predictor.name)
-    bundle = export_bundle(checkpoint, output, name=name or output.resolve().name, accuracy=accuracy)
+        splits = Splits(partial(open_footage, data, "train"), partial(open_footage, data, "val"))
+        if Path(source).is_file() and not source.endswith(".zip"):
+            predictor = from_checkpoint(Path(source))
+            accuracy = score([predictor], splits.val()).means(predictor.name)
+    bundle = export_bundle(
+        source,
+        output,
+        name=name or output.resolve().name,
+        to=tuple(filter(None, to.split(","))),
+        splits=splits,
+        accuracy=accuracy,
+    )
     click.echo(bundle.location)

@@ -1,0 +1,130 @@
+"""What an export can make of a network, by the words of ``--to``: each word has a maker, and they share their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from torch import nn
+
+from uva_edge.bundle_writer import ArtifactSource
+from uva_edge.data.footage import Footage
+from uva_edge.errors import OptionError
+from uva_edge.manifest import Contract, Lineage, Network
+from uva_edge.runtimes.backend import Frames
+
+from .calibration import Evidence, calibration_clips
+from .fidelity import Judge
+from .int8 import Quantised, onnx_run, static, to_int8
+from .onnx import OPSET, to_onnx
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network on its way into a bundle.
+
+    Attributes:
+        reference: the clip step as it was trained, float32, batch norms in place.
+        deployed: what becomes ONNX; the same function.
+        weights: of the torch artifact, as `uva_edge.models.families` reads them.
+        limits: sentences for the model card.
+    """
+
+    network: Network
+    contract: Contract
+    reference: nn.Module
+    deployed: nn.Module
+    weights: bytes
+    lineage: Lineage
+    limits: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Footage to calibrate with, and other footage to judge by; listed when an artifact needs it."""
+
+    train: Callable[[], Sequence[Footage]]
+    val: Callable[[], Sequence[Footage]]
+
+
+@dataclass(eq=False)
+class Material:
+    """What makers work from; what several need is made when the first asks for it."""
+
+    subject: Exportable
+    splits: Splits | None = None
+
+    @cached_property
+    def graph(self) -> bytes:
+        """The float clip step for any T."""
+        return to_onnx(self.subject.deployed, self.subject.contract)
+
+    @cached_property
+    def clips(self) -> list[Frames]:
+        """To learn ranges from."""
+        return calibration_clips(self._footage().train(), self.subject.contract)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Of artifacts of lower precision, against the float graph."""
+        contract = self.subject.contract
+        return Judge(Evidence.of(self._footage().val(), contract), contract, onnx_run(self.graph))
+
+    @cached_property
+    def quantised(self) -> Quantised:
+        return to_int8(self.graph, self.subject.contract, self.clips, self.judge)
+
+    def _footage(self) -> Splits:
+        if self.splits is None:
+            raise OptionError("INT8 needs footage to calibrate with and to be judged by; name it with --data")
+        return self.splits
+
+
+def _torch(material: Material) -> list[ArtifactSource]:
+    files = {"network.safetensors": material.subject.weights}
+    return [ArtifactSource("torch-fp32", "torch", "fp32", None, files, {}, {})]
+
+
+def _onnx(material: Material) -> list[ArtifactSource]:
+    one = to_onnx(material.subject.deployed, material.subject.contract, frames=1)
+    return [
+        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": material.graph}, _ONNX, {}),
+        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": one}, _ONNX, {}),
+    ]
+
+
+def _onnx_int8(material: Material) -> list[ArtifactSource]:
+    found = material.quantised
+    kept, details = found.best.fidelity.as_dict(), {"trials": [trial.as_dict() for trial in found.trials]}
+    one = static(found.graph, 1)
+    return [
+        ArtifactSource(
+            "onnx-int8", "onnx", "int8", None, {"clip-int8.onnx": found.graph}, _ONNX, kept, details
+        ),
+        ArtifactSource("onnx-int8-t1", "onnx", "int8", 1, {"step-int8.onnx": one}, _ONNX, kept),
+    ]
+
+
+_ONNX: Final = {"opset": str(OPSET)}
+
+MAKERS: Final[dict[str, Callable[[Material], list[ArtifactSource]]]] = {
+    "onnx": _onnx,
+    "onnx-int8": _onnx_int8,
+}
+DEFAULT: Final = ("onnx",)
+
+
+def make(material: Material, to: Sequence[str]) -> list[ArtifactSource]:
+    """The artifacts that were asked for, and the weights for the reference.
+
+    Raises:
+        OptionError: an unknown word, or none.
+    """
+    if unknown := [word for word in to if word not in MAKERS]:
+        raise OptionError(f"--to takes {', '.join(MAKERS)}; got {', '.join(unknown)}")
+    if not to:
+        raise OptionError(f"--to is empty; expected some of {', '.join(MAKERS)}")
+    made = [source for word in MAKERS if word in to for source in MAKERS[word](material)]
+    return made + _torch(material)
