@@ -5,7 +5,7 @@
 
 Every run leaves ``NAME-SEED.json`` in the output, so a study that was stopped goes on with the next run. Scores
 are those of the averaged weights on the val split; intervals are 95 % bootstraps over its stills or clips, of
-the scores averaged over the seeds.
+the scores averaged over the seeds. Differences are paired: of the scores of two rows on the same still or clip.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -64,6 +64,7 @@ def rows(student: int, fusion: int) -> Iterator[Row]:
     scratch = replace(base, distilled=False, mix=Mix(32, 0))
     yield Row("mb-scratch", "MB, scratch", replace(scratch, network=network(block="mb")))
     yield Row("scratch", "CA-Res, scratch", scratch)
+    yield Row("stills", "CA-Res, distilled, the same stills", replace(base, mix=Mix(32, 0)))
     yield Row("mb", "MB, distilled", replace(base, network=network(block="mb")))
     yield Row("mb-se", "MB+SE, distilled", replace(base, network=network(block="mb_se")))
     yield Row("ca-res", "CA-Res, distilled", base)
@@ -108,28 +109,66 @@ def run(row: Row, seed: int, data: TrainingData, output: Path, *, compiled: bool
     print(place, flush=True)
 
 
+Scores: TypeAlias = "dict[tuple[str, str], np.ndarray[Any, Any]]"
+"""Data set and metric -> [seeds, stills or clips]."""
+
+
+def scores_of(output: Path, row: Row, seeds: int) -> Scores:
+    """Of the runs of a row that are there; empty if none is."""
+    found = [output / f"{row.name}-{seed}.json" for seed in range(seeds)]
+    runs = [json.loads(path.read_bytes())["scores"] for path in found if path.exists()]
+    return {
+        (dataset, metric): np.array([[item[metric] for name, item in run if name == dataset] for run in runs])
+        for dataset, metric in (COLUMNS if runs else ())
+    }
+
+
 def table(output: Path, study: list[Row], seeds: int) -> list[str]:
     """Markdown lines of the runs that are there."""
+    found = {row.says: scores_of(output, row, seeds) for row in study}
+    return _lines(
+        "row", {says: [_cell(values) for values in of.values()] for says, of in found.items() if of}
+    )
+
+
+def differences(output: Path, study: list[Row], seeds: int, base: str) -> list[str]:
+    """Markdown lines of how far each row is from the row of that name."""
+    (reference,) = (row for row in study if row.name == base)
+    expected = scores_of(output, reference, seeds)
+    found = {row.says: scores_of(output, row, seeds) for row in study if row is not reference}
+    cells = {
+        says: [_difference(values, expected[column]) for column, values in of.items()]
+        for says, of in found.items()
+        if of and expected
+    }
+    return _lines(f"against *{reference.says}*", cells)
+
+
+def _lines(heading: str, cells: dict[str, list[str]]) -> list[str]:
     names = {"osie": "OSIE", "sun500": "SUN-500", "clips": "clips"}
-    lines = [
-        "| row | " + " | ".join(f"{names[dataset]} {metric.upper()}" for dataset, metric in COLUMNS) + " |"
-    ]
-    lines.append("|---|" + "---|" * len(COLUMNS))
-    for row in study:
-        found = [output / f"{row.name}-{seed}.json" for seed in range(seeds)]
-        runs = [json.loads(path.read_bytes())["scores"] for path in found if path.exists()]
-        if runs:
-            cells = [_cell(runs, dataset, metric) for dataset, metric in COLUMNS]
-            lines.append(f"| {row.says} | " + " | ".join(cells) + " |")
-    return lines
+    header = [heading, *(f"{names[dataset]} {metric.upper()}" for dataset, metric in COLUMNS)]
+    rows = [header, ["---"] * len(header), *([says, *line] for says, line in cells.items())]
+    return ["| " + " | ".join(line) + " |" for line in rows] if cells else []
 
 
-def _cell(runs: list[list[Any]], dataset: str, metric: str) -> str:
-    values = np.array([[scores[metric] for found, scores in run if found == dataset] for run in runs])
+def _cell(values: np.ndarray[Any, Any]) -> str:
+    mean, half = _interval(values)
+    seeds = values.mean(axis=1)
+    spread = f" (seeds ±{(seeds.max() - seeds.min()) / 2:.3f})" if len(seeds) > 1 else ""
+    return f"{mean:.3f} ±{half:.3f}{spread}"
+
+
+def _difference(values: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> str:
+    mean, half = _interval(values.mean(axis=0, keepdims=True) - expected.mean(axis=0))
+    shown = f"{mean:+.3f} ±{half:.3f}"
+    return f"**{shown}**" if abs(mean) > half else shown
+
+
+def _interval(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """The mean, and half of its interval over stills or clips."""
     estimate = estimate_mean(values.mean(axis=0).tolist())
     low, high = estimate.interval or (estimate.mean, estimate.mean)
-    seeds = values.mean(axis=1)
-    return f"{estimate.mean:.3f} ±{(high - low) / 2:.3f} (seeds ±{(seeds.max() - seeds.min()) / 2:.3f})"
+    return estimate.mean, (high - low) / 2
 
 
 def _training_data(spec: str, side: int, cache: Path) -> TrainingData:
@@ -164,8 +203,13 @@ def main() -> None:
         list(resolution_rows(options.resolution_steps)),
     )
     if options.write:
-        lines = [*table(options.output, study, options.seeds), "", *table(options.output, resolutions, 1)]
-        replace_between(options.write, "ablation", lines)
+        tables = (
+            table(options.output, study, options.seeds),
+            differences(options.output, study, options.seeds, "ca-res"),
+            table(options.output, resolutions, 1),
+        )
+        lines = [line for found in tables if found for line in ("", *found)]
+        replace_between(options.write, "ablation", lines[1:])
         return
     options.output.mkdir(parents=True, exist_ok=True)
     data: dict[tuple[int, str], TrainingData] = {}

@@ -61,12 +61,22 @@ def export_bundle(
         OptionError: `to` has an unknown word, or needs `splits`.
         OutputError: the bundle can't be written.
     """
-    if Path(source).is_file() and not str(source).endswith(".zip"):
-        subject = _from_checkpoint(Path(source))
-    else:
+    if names_bundle(source):
         bundle = Bundle.open(source)
         subject, accuracy = _from_bundle(bundle), accuracy or bundle.manifest.accuracy
+    else:
+        subject = _from_checkpoint(Path(source))
     return write_verified(subject, destination, name=name, to=to, splits=splits, accuracy=accuracy or {})
+
+
+def names_bundle(source: Path | str) -> bool:
+    """Whether this is a bundle's directory, archive or name; anything else is a checkpoint's path."""
+    path = Path(source)
+    return (
+        path.is_dir()
+        or path.suffix == ".zip"
+        or (not path.exists() and path.name == str(source) and not path.suffix)
+    )
 
 
 def _from_checkpoint(checkpoint: Path) -> Exportable:

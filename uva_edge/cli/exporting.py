@@ -28,7 +28,7 @@ def export(source: str, output: Path, to: str, name: str | None, data: str | Non
     """Make the bundle of SOURCE, a checkpoint or a bundle: artifacts, run and compared before anything is written."""
     with needs("export"):
         from uva_edge.export.artifacts import Splits
-        from uva_edge.export.bundles import export_bundle
+        from uva_edge.export.bundles import export_bundle, names_bundle
     accuracy, splits = None, None
     if data is not None:
         with needs("train"):
@@ -36,7 +36,7 @@ def export(source: str, output: Path, to: str, name: str | None, data: str | Non
             from uva_edge.training.predictors import from_checkpoint
             from uva_edge.training.scoring import score
         splits = Splits(partial(open_footage, data, "train"), partial(open_footage, data, "val"))
-        if Path(source).is_file() and not source.endswith(".zip"):
+        if not names_bundle(source):
             predictor = from_checkpoint(Path(source))
             accuracy = score([predictor], splits.val()).means(predictor.name)
     bundle = export_bundle(
