@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from uva_edge.data.batches import BatchSource, prefetch
+from uva_edge.data.augment import Augmentation
+from uva_edge.data.batches import BatchSource, Mix, prefetch
 from uva_edge.data.cache import Pack
 from uva_edge.errors import DataError, OptionError, OutputError
 from uva_edge.models.checkpoint import average_into
@@ -176,7 +177,8 @@ class _Run:
         if self.resumed["stage"] == stage.name:
             with self._fitting():
                 state.load(self.resumed["state"])
-        source = self._source(number)
+        share = (fabric.global_rank, fabric.world_size)
+        source = self._source(number, self.recipe.mix, self.recipe.augmentation, share)
         steps = range(state.step, stage.steps if not self._stops(state) else state.step)
         with closing(prefetch(source, steps)) as batches:
             for batch in batches:
@@ -192,23 +194,52 @@ class _Run:
                     break
         if state.best_average is not None:
             average.load_state_dict(state.best_average)
+        if self.recipe.statistics.batches and stage is self.stages[-1]:
+            self._renormalise(number, stage, state, journal)
         return average
+
+    def _renormalise(self, number: int, stage: Stage, state: _State, journal: Journal) -> None:
+        """Estimate the batch norms' statistics anew and write the checkpoint again."""
+        choice, average = self.recipe.statistics, state.average
+        augmentation = replace(self.recipe.augmentation, close_up=0.0)
+        # Every process sees whole batches, so all come to the same numbers.
+        source = self._source(number, choice.mix, augmentation, share=(0, 1))
+        norms = [module for module in average.modules() if isinstance(module, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+        average.train()
+        steps = range(stage.steps, stage.steps + choice.batches)
+        with torch.no_grad(), closing(prefetch(source, steps)) as batches:
+            for batch in batches:
+                targets = Targets.of(batch, self.fabric.device).at(self.recipe.network.resolution)
+                stage.predict(average, targets.frames, targets.others)
+        average.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        scores, loss = self._score(stage, average), journal.rows[-1]["loss"]
+        journal.add(stage.name, state.step, loss, scores)
+        self._write(stage, state, scores)
+        self.report(Progress(stage.name, state.step, stage.steps, loss, scores))
 
     def _stops(self, state: _State) -> bool:
         """Early, for it no longer learns."""
         return 0 < self.recipe.patience <= state.misses
 
-    def _source(self, number: int) -> BatchSource:
-        recipe, fabric = self.recipe, self.fabric
+    def _source(
+        self, number: int, mix: Mix, augmentation: Augmentation, share: tuple[int, int]
+    ) -> BatchSource:
+        recipe = self.recipe
         return BatchSource(
             self.data.stills,
             self.data.videos,
-            recipe.mix,
-            recipe.augmentation,
+            mix,
+            augmentation,
             resolution=recipe.view_resolution,
             pairing=recipe.network.pairing,
             seed=1000 * recipe.seed + number,
-            share=(fabric.global_rank, fabric.world_size),
+            share=share,
         )
 
     def _step(self, stage: Stage, forward: nn.Module, wrapped: Any, state: _State, targets: Targets) -> float:
@@ -231,10 +262,7 @@ class _Run:
 
     def _validate(self, stage: Stage, state: _State, journal: Journal) -> Scores:
         """Score the average, write it down, and keep the checkpoint of the last stage."""
-        output = self.recipe.network.output
-        scores = self.data.validation.score(
-            lambda frames, others: stage.predict(state.average, frames, others), output, self.fabric.device
-        )
+        scores = self._score(stage, state.average)
         journal.add(stage.name, state.step, float(np.mean(state.losses)), scores)
         state.losses.clear()
         found = headline(scores)
@@ -242,12 +270,23 @@ class _Run:
         state.best, state.misses = max(state.best, found), 0 if better else state.misses + 1
         if self.recipe.patience and better:
             state.best_average = copy.deepcopy(state.average.state_dict())
-        if self.fabric.is_global_zero and (better or not self.recipe.patience):
+        if (better or not self.recipe.patience) and stage is self.stages[-1]:
+            self._write(stage, state, scores)
+        return scores
+
+    def _score(self, stage: Stage, average: nn.Module) -> Scores:
+        return self.data.validation.score(
+            lambda frames, others: stage.predict(average, frames, others),
+            self.recipe.network.output,
+            self.fabric.device,
+        )
+
+    def _write(self, stage: Stage, state: _State, scores: Scores) -> None:
+        """The checkpoint of the average as it stands."""
+        if self.fabric.is_global_zero:
             record = {**self.lineage, "recipe": self.recipe.lineage(), "stage": stage.name}
             record |= {"step": state.step, "validation": scores}
-            if stage is self.stages[-1]:
-                stage.save(self.output / CHECKPOINT, stage.kept(state.average), record)
-        return scores
+            stage.save(self.output / CHECKPOINT, stage.kept(state.average), record)
 
     def _save(self, stage: Stage, state: _State, journal: Journal) -> None:
         if self.fabric.is_global_zero:

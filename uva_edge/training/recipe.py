@@ -60,6 +60,26 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """Means and variances of the batch norms, estimated anew for the network that is kept.
+
+    Stills and video have other statistics, and one network has one set: their mix decides, at the end, how a video
+    is weighed against a still, whatever mix the weights were learned from.
+
+    Raises:
+        OptionError: a field out of its range.
+    """
+
+    batches: int = 0
+    """Whose mean they are; 0 keeps those of the training."""
+    mix: Mix = field(default_factory=Mix)
+
+    def __post_init__(self) -> None:
+        if self.batches < 0:
+            raise OptionError(f"batches must be 0 or more, got {self.batches}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What all recipes share.
 
@@ -76,6 +96,7 @@ class Recipe:
     mix: Mix = field(default_factory=Mix)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
+    statistics: Statistics = field(default_factory=Statistics)
     initial: str = ""
     """A checkpoint that the last stage starts from, of the same network at any resolution; it replaces the
     stages before."""
