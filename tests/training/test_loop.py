@@ -16,14 +16,14 @@ from tensorboardX.proto.event_pb2 import Event  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from uva_edge.data.augment import Augmentation  # noqa: E402
-from uva_edge.data.batches import Mix  # noqa: E402
+from uva_edge.data.batches import BatchSource, Mix  # noqa: E402
 from uva_edge.errors import DataError, OptionError, OutputError  # noqa: E402
 from uva_edge.models.checkpoint import load_checkpoint  # noqa: E402
-from uva_edge.models.uva_net import UvaNetConfig  # noqa: E402
+from uva_edge.models.uva_net import UvaNetConfig, normalize  # noqa: E402
 from uva_edge.training import loop  # noqa: E402
 from uva_edge.training.loop import CHECKPOINT, Progress, RunOptions, train  # noqa: E402
 from uva_edge.training.losses import Loss  # noqa: E402
-from uva_edge.training.recipe import CoupledRecipe, Optimisation  # noqa: E402
+from uva_edge.training.recipe import CoupledRecipe, Optimisation, Statistics  # noqa: E402
 
 RECIPE = CoupledRecipe(
     network=UvaNetConfig(resolution=32),
@@ -133,6 +133,39 @@ def test_an_average_is_one() -> None:
     loop.average_into(one, two, 0.75)
     assert one.weight.tolist() == [1.5, 1.5]
     assert one.num_batches_tracked == 7
+
+
+def test_statistics_are_estimated_anew_and_the_weights_stay(run: Any, toy: Any, tmp_path: Path) -> None:
+    """Those of the batches of a mix of its own, whose mean they are."""
+    plain = run()
+    choice = Statistics(batches=2, mix=Mix(0, 3))
+    told: list[Progress] = []
+    found = run(replace(RECIPE, statistics=choice), tmp_path / "anew", report=told.append)
+    for name, value in plain.named_parameters():
+        assert torch.equal(value, found.get_parameter(name)), name
+    norm = found.low_level[0][1]
+    assert not torch.equal(norm.running_mean, plain.low_level[0][1].running_mean)
+    source = BatchSource(
+        toy.stills, toy.videos, choice.mix, RECIPE.augmentation, resolution=32, pairing="causal", seed=0
+    )
+    frames = [
+        torch.from_numpy(getattr(source.draw(step), name)) for step in (6, 7) for name in ("frames", "others")
+    ]
+    with torch.no_grad():
+        means = [found.low_level[0][0](normalize(item)).mean(dim=(0, 2, 3)) for item in frames]
+    torch.testing.assert_close(norm.running_mean, torch.stack(means).mean(dim=0), rtol=1e-4, atol=1e-5)
+    stored, lineage = load_checkpoint(tmp_path / "anew" / CHECKPOINT)
+    assert torch.equal(stored.low_level[0][1].running_mean, norm.running_mean)
+    assert told[-1].step == told[-2].step == RECIPE.steps
+    assert lineage["validation"] == told[-1].scores != told[-2].scores
+
+
+def test_a_run_that_has_ended_resumes_to_the_same_statistics(run: Any, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, statistics=Statistics(batches=2, mix=Mix(2, 1)))
+    first = run(recipe).state_dict()
+    again = run(recipe, options=RunOptions(evaluate_every=2, resume=True)).state_dict()
+    for name, value in first.items():
+        assert torch.equal(value, again[name]), name
 
 
 def test_early_stop_keeps_the_best(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

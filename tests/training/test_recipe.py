@@ -24,6 +24,7 @@ from uva_edge.training.recipe import (
     Optimisation,
     Recipe,
     SkdRecipe,
+    Statistics,
     TeacherRecipe,
     read_recipe,
     recipe_from,
@@ -36,6 +37,7 @@ SHARED: dict[str, Any] = {
     "mix": Mix(3, 5),
     "augmentation": Augmentation(crop=(0.5, 0.75), noise=0.125),
     "optimisation": Optimisation("adam", "constant", 1e-5, 0.0, 1.0, 0.5),
+    "statistics": Statistics(3, Mix(1, 2)),
     "patience": 2,
     "seed": 11,
 }
@@ -49,12 +51,12 @@ CHANGED: list[Recipe] = [
 DEFAULTS: list[Recipe] = [kind() for kind in RECIPES.values()]
 
 
-def toml(values: dict[str, Any]) -> str:
+def toml(values: dict[str, Any], inside: str = "") -> str:
     """What a user would write: plain values first, then a table for each record."""
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
     for name, table in values.items():
         if isinstance(table, dict):
-            lines += [f"[{name}]", toml(table)]
+            lines += [f"[{inside}{name}]", toml(table, f"{inside}{name}.")]
     return "\n".join(lines)
 
 
@@ -108,6 +110,7 @@ def test_the_recipes_of_the_repository_are_recipes(path: Path) -> None:
         ("fusion_mu = 1.5", "fusion_mu"),
         ("assistant_resolution = 96", "assistant_resolution"),
         ('assistant = "a"\ndistilled = false', "assistant must be empty"),
+        ("[statistics]\nbatches = -1", "batches"),
         ("[augmentation]\nclose_up = 0.5", "close_up must be 0"),
         ('name = "skd"\n[augmentation]\nclose_up = 0.5', "close_up must be 0"),
         ("distilled = 1", "distilled: expected true or false"),
