@@ -27,6 +27,7 @@ from uva_edge.manifest import Contract
 from uva_edge.runtimes.backend import Frames, Maps, State, first_state
 
 from .fidelity import Fidelity, Judge, Run
+from .layers import worst_layers
 from .onnx import INPUTS, OUTPUTS
 
 Method: TypeAlias = Literal["minmax", "percentile", "entropy"]
@@ -131,8 +132,6 @@ def to_int8(
                 report(trials[-1])
     best = _best(trials)
     if missed := best.fidelity.misses():
-        from .layers import worst_layers
-
         layers = worst_layers(graph, graphs[best.setting], feeds[0])
         raise ParityError(
             f"INT8 was not written: of {len(trials)} settings the best ({best.setting}) misses {'; '.join(missed)}. "
