@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, Literal
 
+from numpy.typing import NDArray
 from torch import nn
 
 from uva_edge.bundle_writer import ArtifactSource
 from uva_edge.data.footage import Footage
 from uva_edge.errors import OptionError
+from uva_edge.extras import needs
 from uva_edge.manifest import Contract, Lineage, Network
-from uva_edge.runtimes.backend import Frames
+from uva_edge.strict_json import encode
 
-from .calibration import Evidence, calibration_clips
+from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
-from .int8 import Quantised, onnx_run, static, to_int8
-from .onnx import OPSET, to_onnx
+from .onnx import OPSET, onnx_run, static, to_onnx
+from .onnx_int8 import to_int8
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,10 @@ class Material:
         return to_onnx(self.subject.deployed, self.subject.contract)
 
     @cached_property
-    def clips(self) -> list[Frames]:
-        """To learn ranges from."""
-        return calibration_clips(self._footage().train(), self.subject.contract)
+    def feeds(self) -> list[list[dict[str, NDArray[Any]]]]:
+        """The steps of clips to learn ranges from."""
+        contract = self.subject.contract
+        return feeds_of(onnx_run(self.graph), contract, calibration_clips(self._footage().train(), contract))
 
     @cached_property
     def judge(self) -> Judge:
@@ -73,8 +77,15 @@ class Material:
         return Judge(Evidence.of(self._footage().val(), contract), contract, onnx_run(self.graph))
 
     @cached_property
-    def quantised(self) -> Quantised:
-        return to_int8(self.graph, self.subject.contract, self.clips, self.judge)
+    def facts(self) -> dict[str, str]:
+        """What an artifact says of itself, where its format has room: the contract, the network, the terms."""
+        subject = self.subject
+        return {
+            "contract": json.dumps(encode(subject.contract)),
+            "network": json.dumps(encode(subject.network)),
+            "checkpoint_sha256": subject.lineage.checkpoint_sha256,
+            "licence": subject.lineage.licence,
+        }
 
     def _footage(self) -> Splits:
         if self.splits is None:
@@ -96,15 +107,43 @@ def _onnx(material: Material) -> list[ArtifactSource]:
 
 
 def _onnx_int8(material: Material) -> list[ArtifactSource]:
-    found = material.quantised
-    kept, details = found.best.fidelity.as_dict(), {"trials": [trial.as_dict() for trial in found.trials]}
-    one = static(found.graph, 1)
+    found = to_int8(material.graph, material.feeds, material.judge)
+    kept, one = found.best.fidelity.as_dict(), static(found.graph, 1)
     return [
         ArtifactSource(
-            "onnx-int8", "onnx", "int8", None, {"clip-int8.onnx": found.graph}, _ONNX, kept, details
+            "onnx-int8", "onnx", "int8", None, {"clip-int8.onnx": found.graph}, _ONNX, kept, found.as_dict()
         ),
         ArtifactSource("onnx-int8-t1", "onnx", "int8", 1, {"step-int8.onnx": one}, _ONNX, kept),
     ]
+
+
+def _openvino(material: Material) -> list[ArtifactSource]:
+    return [_ir(material, "fp32")]
+
+
+def _openvino_fp16(material: Material) -> list[ArtifactSource]:
+    return [_ir(material, "fp16")]
+
+
+def _ir(material: Material, precision: Literal["fp32", "fp16"]) -> ArtifactSource:
+    with needs("export"):
+        from .openvino import REQUIRES, ir_files, to_openvino
+    model = to_openvino(material.graph)
+    half = precision == "fp16"
+    files = ir_files(model, "clip-fp16" if half else "clip", material.facts, half=half)
+    return ArtifactSource(f"openvino-{precision}", "openvino", precision, None, files, REQUIRES, {})
+
+
+def _openvino_int8(material: Material) -> list[ArtifactSource]:
+    with needs("export"):
+        from .openvino import REQUIRES, ir_files, to_openvino
+        from .openvino_int8 import to_openvino_int8
+    found = to_openvino_int8(
+        to_openvino(material.graph), material.subject.contract, material.feeds, material.judge
+    )
+    files = ir_files(found.graph, "clip-int8", material.facts)
+    kept = found.best.fidelity.as_dict()
+    return [ArtifactSource("openvino-int8", "openvino", "int8", None, files, REQUIRES, kept, found.as_dict())]
 
 
 _ONNX: Final = {"opset": str(OPSET)}
@@ -112,6 +151,9 @@ _ONNX: Final = {"opset": str(OPSET)}
 MAKERS: Final[dict[str, Callable[[Material], list[ArtifactSource]]]] = {
     "onnx": _onnx,
     "onnx-int8": _onnx_int8,
+    "openvino": _openvino,
+    "openvino-fp16": _openvino_fp16,
+    "openvino-int8": _openvino_int8,
 }
 DEFAULT: Final = ("onnx",)
 

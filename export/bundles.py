@@ -61,12 +61,9 @@ def export_bundle(
         OptionError: `to` has an unknown word, or needs `splits`.
         OutputError: the bundle can't be written.
     """
-    if names_bundle(source):
-        bundle = Bundle.open(source)
-        subject, accuracy = _from_bundle(bundle), accuracy or bundle.manifest.accuracy
-    else:
-        subject = _from_checkpoint(Path(source))
-    return write_verified(subject, destination, name=name, to=to, splits=splits, accuracy=accuracy or {})
+    if accuracy is None:
+        accuracy = Bundle.open(source).manifest.accuracy if names_bundle(source) else {}
+    return write_verified(exportable(source), destination, name=name, to=to, splits=splits, accuracy=accuracy)
 
 
 def names_bundle(source: Path | str) -> bool:
@@ -77,6 +74,11 @@ def names_bundle(source: Path | str) -> bool:
         or path.suffix == ".zip"
         or (not path.exists() and path.name == str(source) and not path.suffix)
     )
+
+
+def exportable(source: Path | str) -> Exportable:
+    """The network of a checkpoint or a bundle, on its way into a bundle; raises as `export_bundle`."""
+    return _from_bundle(Bundle.open(source)) if names_bundle(source) else _from_checkpoint(Path(source))
 
 
 def _from_checkpoint(checkpoint: Path) -> Exportable:

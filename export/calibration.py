@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from uva_edge.errors import DataError
 from uva_edge.manifest import Contract
 from uva_edge.metrics import fixation_pixels
 from uva_edge.preprocess import network_input
-from uva_edge.runtimes.backend import Frames
+from uva_edge.runtimes.backend import Frames, Run, first_state
 
 LENGTH: Final = 16
 """Frames of a clip to calibrate with."""
@@ -94,6 +94,24 @@ class Evidence:
         if not known:
             raise DataError("expected stills with fixations in the val split to judge by, got none")
         return cls(tuple(clips), known)
+
+
+_STEP: Final = 4
+"""Frames of a step while calibrating."""
+
+
+def feeds_of(run: Run, contract: Contract, clips: Sequence[Frames]) -> list[list[dict[str, NDArray[Any]]]]:
+    """The steps of each clip, each with the state that the one before left."""
+    names = (contract.frames.name, contract.state_in.name)
+    found = []
+    for clip in clips:
+        state, steps = first_state(contract, run, clip[:1]), []
+        for start in range(0, len(clip), _STEP):
+            frames = clip[start : start + _STEP]
+            steps.append(dict(zip(names, (frames, state), strict=True)))
+            _, state = run(frames, state)
+        found.append(steps)
+    return found
 
 
 def _spread(footage: Sequence[Footage], kind: str, count: int) -> list[Footage]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from uva_edge.manifest import Contract
 from uva_edge.metrics import nss, resize_map
-from uva_edge.runtimes.backend import Frames, Maps, State, first_state
+from uva_edge.runtimes.backend import Frames, Maps, Run, first_state
 from uva_edge.runtimes.conformance import correlations
 
 from .calibration import Evidence
-
-Run: TypeAlias = Callable[[Frames, State], tuple[Maps, State]]
 
 LEAST_CC: Final = 0.99
 LARGEST_NSS_LOSS: Final = 0.01
@@ -55,6 +52,11 @@ class Fidelity:
             )
         return missed
 
+    @property
+    def margin(self) -> float:
+        """What is left until the nearest bar of the gate; negative is a miss."""
+        return min(self.cc_stills - LEAST_CC, self.cc_clips - LEAST_CC, LARGEST_NSS_LOSS - self.nss_loss)
+
     def as_dict(self) -> dict[str, float]:
         return {**asdict(self), "nss_loss": self.nss_loss}
 
@@ -67,6 +69,11 @@ class Judge:
         self._clips = [self._chained(reference, clip) for clip in evidence.clips]
         self._stills = self._pictures(reference)
         self._nss = self._score(self._stills)
+
+    @property
+    def perfect(self) -> Fidelity:
+        """Of the reference itself."""
+        return Fidelity(cc_stills=1, cc_clips=1, cc_worst_clip=1, nss=self._nss, nss_float=self._nss)
 
     def __call__(self, run: Run) -> Fidelity:
         pairs = zip(self._evidence.clips, self._clips, strict=True)

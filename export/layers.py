@@ -1,15 +1,19 @@
-"""Which layers of a quantised graph lose most: float and quantised activations, compared tensor by tensor."""
+"""Which layers of a quantised network lose most: float and quantised activations, compared tensor by tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+Feed: TypeAlias = Mapping[str, NDArray[Any]]
+Tap: TypeAlias = Callable[[Feed], Sequence[NDArray[Any]]]
+"""One run of a graph: the outputs of its layers, in a fixed order."""
 
 _LAYERS: Final = ("Conv", "ConvTranspose", "Add", "Mul", "Concat", "Sub")
 
@@ -26,27 +30,39 @@ class LayerError:
         return f"{self.name} ({self.operator}): signal to noise {self.decibels:.1f} dB"
 
 
-def worst_layers(
-    reference: bytes, quantised: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]], count: int = 5
+def rank_layers(
+    layers: Sequence[tuple[str, str]], reference: Tap, quantised: Tap, feeds: Sequence[Feed], count: int = 5
 ) -> list[LayerError]:
-    """The layers of two ONNX graphs with the same names whose outputs differ most, the worst first."""
+    """The layers, pairs of name and operator, whose outputs differ most from the reference, the worst first."""
+    sums = np.zeros((len(layers), 2))
+    for feed in feeds:
+        for index, (expected, found) in enumerate(zip(reference(feed), quantised(feed), strict=True)):
+            sums[index] += np.square(expected).sum(), np.square(expected - found).sum()
+    errors = [
+        LayerError(name, operator, _decibels(*pair))
+        for (name, operator), pair in zip(layers, sums, strict=True)
+    ]
+    return sorted(errors, key=lambda error: error.decibels)[:count]
+
+
+def worst_layers(
+    reference: bytes, quantised: bytes, feeds: Sequence[Feed], count: int = 5
+) -> list[LayerError]:
+    """Of two ONNX graphs with the same names."""
     float_model, integer_model = map(onnx.load_from_string, (reference, quantised))
     known = {name for node in integer_model.graph.node for name in node.output}
     layers = {
-        node.output[0]: node
+        node.output[0]: (node.name or node.output[0], node.op_type)
         for node in float_model.graph.node
         if node.op_type in _LAYERS and node.output[0] in known
     }
-    sums = {name: np.zeros(2) for name in layers}
-    sessions = [_session(model, list(layers)) for model in (float_model, integer_model)]
-    for feed in feeds:
-        outputs = [session.run(list(layers), dict(feed)) for session in sessions]
-        for name, expected, found in zip(layers, *outputs, strict=True):
-            sums[name] += np.square(expected).sum(), np.square(expected - found).sum()
-    errors = [
-        LayerError(node.name or name, node.op_type, _decibels(*sums[name])) for name, node in layers.items()
-    ]
-    return sorted(errors, key=lambda error: error.decibels)[:count]
+    taps = [_tap(model, list(layers)) for model in (float_model, integer_model)]
+    return rank_layers(list(layers.values()), *taps, feeds, count)
+
+
+def _tap(model: onnx.ModelProto, names: Sequence[str]) -> Tap:
+    session = _session(model, names)
+    return lambda feed: session.run(list(names), dict(feed))
 
 
 def _session(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:

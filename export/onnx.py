@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Final
 
 import onnx
+import onnxruntime
 import torch
 from torch import nn
 
 from uva_edge.errors import ExportError, OptionError
 from uva_edge.manifest import Contract
+from uva_edge.runtimes.backend import Frames, Maps, Run, State
 
 OPSET: Final = 18
 """ONNX Runtime's static quantiser takes opsets up to 20; 18 is the exporter's own, converted by nobody."""
@@ -127,3 +129,40 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def static(graph: bytes, frames: int) -> bytes:
+    """The same graph for T = `frames` alone."""
+    model = onnx.load_from_string(graph)
+    for value in (*model.graph.input, *model.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param == "T":
+                size.dim_value = frames
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def onnx_run(graph: bytes, *, fused: bool = True) -> Run:
+    """Steps of a graph in ONNX Runtime, on one thread; raises ExportError where it is no clip step.
+
+    Unless `fused`, each node is computed as it is written, whatever ONNX Runtime would make of several.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises plain exceptions of its own for every refusal
+        raise ExportError(
+            f"expected the graph of a clip step, got one that ONNX Runtime refuses: {error}"
+        ) from error
+    names = tuple(value.name for value in (*session.get_inputs(), *session.get_outputs()))
+    if names != INPUTS + OUTPUTS:
+        raise ExportError(f"expected the graph of a clip step, {INPUTS} to {OUTPUTS}; got one of {names}")
+
+    def run(frames: Frames, state: State) -> tuple[Maps, State]:
+        maps, after = session.run(list(OUTPUTS), dict(zip(INPUTS, (frames, state), strict=True)))
+        return maps, after
+
+    return run

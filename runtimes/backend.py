@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from uva_edge.manifest import Artifact, Contract
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
 State = NDArray[Any]
+Run: TypeAlias = Callable[[Frames, State], tuple[Maps, State]]
+"""One clip step, as `Session.run`."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,7 @@ class Backend(Protocol):
         ...
 
 
-def first_state(
-    contract: Contract, run: Callable[[Frames, State], tuple[Maps, State]], frame: Frames
-) -> State:
+def first_state(contract: Contract, run: Run, frame: Frames) -> State:
     """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past.
 
     A state of frames is that frame, repeated. One of features is what a step on it leaves behind; what came

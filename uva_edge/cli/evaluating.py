@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from uva_edge.extras import needs
+
 from .predicting import EXIT_DAMAGED_SOURCE
-from .shared import data_option, json_option, make_console, needs, print_json, table
+from .shared import data_option, json_option, make_console, print_json, table
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .shared import needs
+from uva_edge.extras import needs
 
 
 @click.command()

@@ -1,15 +1,12 @@
-"""What several commands share: options, the console, errors of absent extras."""
+"""What several commands share: options and the console."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-
-from uva_edge.errors import MissingPackageError, UvaEdgeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,19 +47,6 @@ data_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-
-@contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """An import that only an extra brings."""
-    try:
-        yield
-    except ImportError as error:
-        if isinstance(error, UvaEdgeError):
-            raise
-        raise MissingPackageError(
-            f"this command needs the package {error.name}, which is not installed; pip install 'uva-edge[{extra}]'"
-        ) from None
 
 
 def open_predictor(options: dict[str, Any]) -> SaliencyPredictor:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uva_edge.errors import OptionError
+from uva_edge.extras import needs
 
-from .shared import data_option, make_console, needs
+from .shared import data_option, make_console
 
 if TYPE_CHECKING:
     from uva_edge.training.command import Precision

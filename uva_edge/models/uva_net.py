@@ -76,7 +76,8 @@ class UvaNetConfig:
 
 def normalize(frames: Tensor) -> Tensor:
     """uint8 [N, R, R, 3] RGB to float32 [N, 3, R, R], ``(x - 128) / 128``: exact in int8, padding is mid-grey."""
-    return (frames.permute(0, 3, 1, 2).to(torch.float32) - 128.0) * (1.0 / 128.0)
+    # The cast comes first: some engines take bytes into nothing else.
+    return (frames.to(torch.float32).permute(0, 3, 1, 2) - 128.0) * (1.0 / 128.0)
 
 
 def low_level(config: UvaNetConfig) -> nn.Sequential:

@@ -10,28 +10,25 @@ import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType, load_model_with_shape_infer
 
-from uva_edge.errors import ExportError, ParityError
-from uva_edge.manifest import Contract
-from uva_edge.runtimes.backend import Frames, Maps, State, first_state
+from uva_edge.errors import ExportError
 
-from .fidelity import Fidelity, Judge, Run
-from .layers import worst_layers
-from .onnx import INPUTS, OUTPUTS
+from .fidelity import Judge
+from .layers import Feed, worst_layers
+from .onnx import onnx_run
+from .trials import KEPT, Kept, Quantised, Trial
 
 Method: TypeAlias = Literal["minmax", "percentile", "entropy"]
-Kept: TypeAlias = Literal["nothing", "attention", "attention and sums", "attention, sums and the last layer"]
 
 _METHODS: Final[dict[Method, CalibrationMethod]] = {
     "minmax": CalibrationMethod.MinMax,
@@ -42,8 +39,6 @@ _CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
 _SUMS: Final = ("Add", "Mul", "Sub", "Concat")
 _ACTIVATIONS: Final = ("Clip", "Relu")
 _POOLINGS: Final = ("ReduceMean", "ReduceMax")
-_STEP: Final = 4
-"""Frames of a step while calibrating."""
 
 
 @dataclass(frozen=True)
@@ -58,59 +53,51 @@ class Setting:
         return f"per-{'channel' if self.per_channel else 'tensor'}, {self.method}, {self.floats} in float"
 
 
+@dataclass(frozen=True)
+class Integers:
+    """The integers of an engine.
+
+    Attributes:
+        symmetric: activations are int8 around zero, and not uint8 with a zero point.
+        weight_bits: 7 where products could saturate.
+        fused: whether ONNX Runtime computes such a graph as the engine would, or is to keep to its letter.
+    """
+
+    symmetric: bool
+    weight_bits: Literal[7, 8]
+    fused: bool
+
+    @property
+    def activations(self) -> QuantType:
+        return QuantType.QInt8 if self.symmetric else QuantType.QUInt8
+
+
+ONNX_RUNTIME: Final = Integers(symmetric=False, weight_bits=7, fused=True)
+TENSORRT: Final = Integers(symmetric=True, weight_bits=8, fused=False)
+
 SETTINGS: Final = tuple(
     Setting(per_channel, method, floats)
-    for method, per_channel, floats in product(
-        _METHODS,
-        (True, False),
-        ("nothing", "attention", "attention and sums", "attention, sums and the last layer"),
-    )
+    for method, per_channel, floats in product(_METHODS, (True, False), KEPT)
 )
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a setting came to: how many of the convolutions are integer ones, and what is kept of the maps."""
-
-    setting: Setting
-    quantised: int
-    convolutions: int
-    fidelity: Fidelity
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            **asdict(self.setting),
-            "convolutions": f"{self.quantised} of {self.convolutions}",
-            **{name: round(value, 5) for name, value in self.fidelity.as_dict().items()},
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Quantised:
-    """The graph of the best trial, and all trials."""
-
-    graph: bytes
-    best: Trial
-    trials: tuple[Trial, ...]
 
 
 def to_int8(
     graph: bytes,
-    contract: Contract,
-    clips: Sequence[Frames],
+    feeds: Sequence[Sequence[Feed]],
     judge: Judge,
     *,
+    integers: Integers = ONNX_RUNTIME,
     settings: Sequence[Setting] = SETTINGS,
     report: Callable[[Trial], None] = lambda _: None,
-) -> Quantised:
+) -> Quantised[bytes]:
     """Quantise a float clip step in every one of the settings; keep what correlates best with the float maps.
 
     The frames enter as integers: ``(x - 128) / 128`` has the scale 1/128 and the zero point 128 exactly.
 
     Args:
         graph: ONNX for any T.
-        clips: to learn the ranges of activations from, uint8 [T, R, C, 3] each; they move.
-        judge: holds the evidence; no clip of it may be among `clips`.
+        feeds: to learn the ranges of activations from: the steps of each clip (`calibration.feeds_of`).
+        judge: holds the evidence; no clip of it may be among `feeds`.
 
     Raises:
         ExportError: ONNX Runtime can't quantise the graph.
@@ -119,67 +106,16 @@ def to_int8(
     with tempfile.TemporaryDirectory(prefix="uva-edge-int8-") as scratch:
         path = Path(scratch) / "float.onnx"
         path.write_bytes(graph)
-        feeds = _feeds(onnx_run(graph), contract, clips)
-        graphs: dict[Setting, bytes] = {}
-        trials = []
+        tried: list[tuple[Trial, bytes]] = []
         for method in dict.fromkeys(setting.method for setting in settings):
             ranges = _ranges(path, method, feeds)
             for setting in (item for item in settings if item.method == method):
-                graphs[setting] = _quantise(path, setting, ranges)
-                trials.append(
-                    Trial(setting, *quantised_convolutions(graphs[setting]), judge(onnx_run(graphs[setting])))
-                )
-                report(trials[-1])
-    best = _best(trials)
-    if missed := best.fidelity.misses():
-        layers = worst_layers(graph, graphs[best.setting], feeds[0])
-        raise ParityError(
-            f"INT8 was not written: of {len(trials)} settings the best ({best.setting}) misses {'; '.join(missed)}. "
-            f"What loses most there:\n" + "\n".join(f"  {layer}" for layer in layers)
-        )
-    return Quantised(graphs[best.setting], best, tuple(trials))
-
-
-def _best(trials: Sequence[Trial]) -> Trial:
-    """Of those that pass the gate the one that keeps most, on whatever it keeps least of."""
-
-    def rank(trial: Trial) -> tuple[bool, float]:
-        found = trial.fidelity
-        return not found.misses(), min(found.cc_stills, found.cc_clips, found.cc_worst_clip)
-
-    return max(trials, key=rank)
-
-
-def static(graph: bytes, frames: int) -> bytes:
-    """The same graph for T = `frames` alone."""
-    model = onnx.load_from_string(graph)
-    for value in (*model.graph.input, *model.graph.output):
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param == "T":
-                size.dim_value = frames
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def onnx_run(graph: bytes) -> Run:
-    """Steps of a graph in ONNX Runtime, on one thread; raises ExportError where it is no clip step."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises plain exceptions of its own for every refusal
-        raise ExportError(
-            f"expected the graph of a clip step, got one that ONNX Runtime refuses: {error}"
-        ) from error
-    names = tuple(value.name for value in (*session.get_inputs(), *session.get_outputs()))
-    if names != INPUTS + OUTPUTS:
-        raise ExportError(f"expected the graph of a clip step, {INPUTS} to {OUTPUTS}; got one of {names}")
-
-    def run(frames: Frames, state: State) -> tuple[Maps, State]:
-        maps, after = session.run(list(OUTPUTS), dict(zip(INPUTS, (frames, state), strict=True)))
-        return maps, after
-
-    return run
+                quantised = _quantise(path, setting, integers, ranges)
+                run = onnx_run(quantised, fused=integers.fused)
+                trial = Trial(setting, *quantised_convolutions(quantised), judge(run))
+                tried.append((trial, quantised))
+                report(trial)
+    return Quantised.of(tried, lambda quantised: worst_layers(graph, quantised, feeds[0]))
 
 
 def quantised_convolutions(graph: bytes) -> tuple[int, int]:
@@ -193,9 +129,6 @@ def quantised_convolutions(graph: bytes) -> tuple[int, int]:
     return len(integer), len(found)
 
 
-Feed: TypeAlias = dict[str, np.ndarray[Any, Any]]
-
-
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Feeds one after the other."""
 
@@ -204,18 +137,6 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> Feed | None:
         return next(self._feeds, None)
-
-
-def _feeds(run: Run, contract: Contract, clips: Sequence[Frames]) -> list[list[Feed]]:
-    """The steps of each clip, each with the state that the one before left."""
-    found = []
-    for clip in clips:
-        state, steps = first_state(contract, run, clip[:1]), []
-        for start in range(0, len(clip), _STEP):
-            steps.append(dict(zip(INPUTS, (clip[start : start + _STEP], state), strict=True)))
-            _, state = run(clip[start : start + _STEP], state)
-        found.append(steps)
-    return found
 
 
 def _ranges(path: Path, method: Method, feeds: Sequence[Sequence[Feed]]) -> Any:
@@ -230,21 +151,25 @@ def _ranges(path: Path, method: Method, feeds: Sequence[Sequence[Feed]]) -> Any:
         return calibrator.compute_data()
 
 
-def _quantise(path: Path, setting: Setting, ranges: Any) -> bytes:
+def _quantise(path: Path, setting: Setting, integers: Integers, ranges: Any) -> bytes:
     with _wrapped(f"quantising ({setting})"):
         model = load_model_with_shape_infer(path)
         operators = [*_CONVOLUTIONS, *_ACTIVATIONS, *(_SUMS if "sums" not in setting.floats else ())]
         quantizer = QDQQuantizer(
             model,
             per_channel=setting.per_channel,
-            reduce_range=True,
+            reduce_range=integers.weight_bits == 7,
             weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
+            activation_qType=integers.activations,
             tensors_range=ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=_floats(model, setting.floats),
             op_types_to_quantize=operators,
-            extra_options={"TensorQuantOverrides": _exact_input(model)},
+            extra_options={
+                "TensorQuantOverrides": _exact_input(model, integers),
+                "ActivationSymmetric": integers.symmetric,
+                "QuantizeBias": not integers.symmetric,  # TensorRT takes no integer biases
+            },
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
@@ -258,13 +183,13 @@ def _quantise(path: Path, setting: Setting, ranges: Any) -> bytes:
     return bytes(quantised.SerializeToString(deterministic=True))
 
 
-def _exact_input(model: onnx.ModelProto) -> Mapping[str, list[dict[str, Any]]]:
+def _exact_input(model: onnx.ModelProto, integers: Integers) -> Mapping[str, list[dict[str, Any]]]:
     """The range of the normalised frames, which is known."""
     first = next(node for node in model.graph.node if node.op_type == "Conv")
     exact = {
-        "quant_type": QuantType.QUInt8,
+        "quant_type": integers.activations,
         "scale": np.array(1 / 128, np.float32),
-        "zero_point": np.array(128, np.uint8),
+        "zero_point": np.array(0, np.int8) if integers.symmetric else np.array(128, np.uint8),
     }
     return {first.input[0]: [exact]}
 
