@@ -6,22 +6,27 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from numpy.typing import NDArray
 from torch import nn
 
 from uva_edge.bundle_writer import ArtifactSource
 from uva_edge.data.footage import Footage
-from uva_edge.errors import OptionError
+from uva_edge.errors import OptionError, ParityError
 from uva_edge.extras import needs
+from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
+from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
 from uva_edge.strict_json import encode
 
 from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
+from .golden import golden_clip
 from .onnx import OPSET, onnx_run, static, to_onnx
-from .onnx_int8 import to_int8
+from .onnx_int8 import TENSORRT, to_int8
+from .tensorrt import FLAVOURS, LONGEST, PLAIN, EngineOptions, Precision, build_engine, half
+from .trials import Quantised
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Material:
 
     subject: Exportable
     splits: Splits | None = None
+    engines: EngineOptions = PLAIN
 
     @cached_property
     def graph(self) -> bytes:
@@ -74,7 +80,32 @@ class Material:
     def judge(self) -> Judge:
         """Of artifacts of lower precision, against the float graph."""
         contract = self.subject.contract
-        return Judge(Evidence.of(self._footage().val(), contract), contract, onnx_run(self.graph))
+        return Judge(
+            Evidence.of(self._footage().val(), contract), contract, onnx_run(self.graph), self.golden
+        )
+
+    @cached_property
+    def golden(self) -> Golden:
+        return golden_clip(self.subject.reference, self.subject.contract)
+
+    @cached_property
+    def for_tensorrt(self) -> Quantised[bytes]:
+        return to_int8(self.graph, self.feeds, self.judge, integers=TENSORRT)
+
+    def parity_of(self, graph: bytes, precision: str) -> dict[str, float]:
+        """How far a typed graph is from the reference on the golden clip, each node computed as it is written.
+
+        For engines that can't be run where they are built; what runs them checks them again.
+
+        Raises:
+            ParityError: further than its precision may be.
+        """
+        tolerance = TOLERANCES[precision]
+        run, contract = onnx_run(graph, fused=False), self.subject.contract
+        errors, problems = compare(self.golden, *run_chained(run, contract, self.golden, 1), tolerance)
+        if errors is None or problems:
+            raise ParityError(f"the {precision} graph for TensorRT: {', '.join(problems)}")
+        return errors.as_parity()
 
     @cached_property
     def facts(self) -> dict[str, str]:
@@ -146,14 +177,63 @@ def _openvino_int8(material: Material) -> list[ArtifactSource]:
     return [ArtifactSource("openvino-int8", "openvino", "int8", None, files, REQUIRES, kept, found.as_dict())]
 
 
+def _engines(word: str, precision: Precision) -> Maker:
+    """The engines of one flavour and precision, of T from 1 to 64 and of T = 1."""
+
+    def maker(material: Material) -> list[ArtifactSource]:
+        graph, kept, details = material.graph, {}, {}
+        if precision == "fp16":
+            graph = half(graph)
+        elif precision == "int8":
+            found = material.for_tensorrt
+            graph, kept, details = found.graph, found.best.fidelity.as_dict(), found.as_dict()
+        parity = {**material.parity_of(graph, precision), **kept}
+        flavour, sources = FLAVOURS[word], []
+        for frames, stem, suffix in ((None, "clip", ""), (1, "step", "-t1")):
+            engine, header = build_engine(
+                flavour, graph, material.subject.contract, precision, frames=frames, options=material.engines
+            )
+            name = f"{stem}-{precision}.{flavour}.engine"
+            requires = {
+                flavour: header.version,
+                "platform": header.platform,
+                "compute_capability": " ".join(header.compute_capabilities),
+                "longest": str(LONGEST if frames is None else frames),
+            }
+            files = {name: engine, f"{name}.json": header.to_bytes()}
+            sources.append(
+                ArtifactSource(
+                    f"{word}-{precision}{suffix}",
+                    flavour,
+                    precision,
+                    frames,
+                    files,
+                    requires,
+                    parity,
+                    details,
+                )
+            )
+        return sources
+
+    return maker
+
+
 _ONNX: Final = {"opset": str(OPSET)}
 
-MAKERS: Final[dict[str, Callable[[Material], list[ArtifactSource]]]] = {
+Maker: TypeAlias = Callable[[Material], list[ArtifactSource]]
+
+MAKERS: Final[dict[str, Maker]] = {
     "onnx": _onnx,
     "onnx-int8": _onnx_int8,
     "openvino": _openvino,
     "openvino-fp16": _openvino_fp16,
     "openvino-int8": _openvino_int8,
+    "tensorrt": _engines("tensorrt", "fp32"),
+    "tensorrt-fp16": _engines("tensorrt", "fp16"),
+    "tensorrt-int8": _engines("tensorrt", "int8"),
+    "tensorrt-rtx": _engines("tensorrt-rtx", "fp32"),
+    "tensorrt-rtx-fp16": _engines("tensorrt-rtx", "fp16"),
+    "tensorrt-rtx-int8": _engines("tensorrt-rtx", "int8"),
 }
 DEFAULT: Final = ("onnx",)
 

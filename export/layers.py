@@ -56,8 +56,8 @@ def worst_layers(
         for node in float_model.graph.node
         if node.op_type in _LAYERS and node.output[0] in known
     }
-    taps = [_tap(model, list(layers)) for model in (float_model, integer_model)]
-    return rank_layers(list(layers.values()), *taps, feeds, count)
+    expected, found = (_tap(model, list(layers)) for model in (float_model, integer_model))
+    return rank_layers(list(layers.values()), expected, found, feeds, count)
 
 
 def _tap(model: onnx.ModelProto, names: Sequence[str]) -> Tap:

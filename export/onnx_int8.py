@@ -25,7 +25,7 @@ from uva_edge.errors import ExportError
 
 from .fidelity import Judge
 from .layers import Feed, worst_layers
-from .onnx import onnx_run
+from .onnx import OUTPUTS, onnx_run
 from .trials import KEPT, Kept, Quantised, Trial
 
 Method: TypeAlias = Literal["minmax", "percentile", "entropy"]
@@ -203,7 +203,19 @@ def _floats(model: onnx.ModelProto, kept: Kept) -> list[str]:
     excluded = [node.name for node in ends] + ([] if kept == "nothing" else _attention(nodes))
     if "last layer" in kept:
         excluded.append([node.name for node in nodes if node.op_type == "ConvTranspose"][-1])
-    return excluded
+    if "features" in kept:
+        excluded += _ancestors(nodes, OUTPUTS[1])
+    return list(dict.fromkeys(excluded))
+
+
+def _ancestors(nodes: Sequence[onnx.NodeProto], output: str) -> list[str]:
+    """Names of everything that an output is computed by; nodes are in topological order."""
+    needed, names = {output}, []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            names.append(node.name)
+    return names
 
 
 def _attention(nodes: Sequence[onnx.NodeProto]) -> list[str]:

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import nncf
 import numpy as np
+import openvino
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 from nncf.quantization.range_estimator import (
     AggregatorType,
@@ -30,6 +31,7 @@ from uva_edge.runtimes.openvino import openvino_core
 
 from .fidelity import Judge
 from .layers import Feed, LayerError, Tap, rank_layers
+from .onnx import OUTPUTS
 from .openvino import Model, compiled_run, openvino_run
 from .trials import KEPT, Kept, Quantised, Trial
 
@@ -39,6 +41,10 @@ _POOLINGS: Final = ("ReduceMean", "ReduceMax")
 _DEQUANTISE: Final = ("Reshape", "Multiply", "Subtract", "Convert")
 _KEEP_LEVELS: Final = ("Concat", "Slice", "Relu", "Clamp", "ReduceMax")
 _LAYERS: Final = (*_CONVOLUTIONS, *_SUMS)
+
+
+Ranges: TypeAlias = Literal["extremes", "mean"]
+_RANGES: Final[tuple[Ranges, ...]] = ("extremes", "mean")
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Setting:
         accuracy_aware: NNCF then puts layers back to float32 one by one until the gate is passed.
     """
 
-    ranges: Literal["extremes", "mean"]
+    ranges: Ranges
     floats: Kept
     accuracy_aware: bool = False
 
@@ -60,7 +66,7 @@ class Setting:
         return f"{self.ranges} of samples, {self.floats} in float{aware}"
 
 
-SETTINGS: Final = tuple(Setting(ranges, floats) for ranges, floats in product(("extremes", "mean"), KEPT))
+SETTINGS: Final = tuple(Setting(ranges, floats) for ranges, floats in product(_RANGES, KEPT))
 
 
 def to_openvino_int8(
@@ -130,18 +136,37 @@ def _quantise(
         "ignored_scope": scope,
     }
     with _wrapped(f"quantising ({setting})"):
-        if not setting.accuracy_aware:
-            return nncf.quantize(model.clone(), nncf.Dataset(steps), advanced_parameters=advanced, **options)
-        return nncf.quantize_with_accuracy_control(
-            model.clone(),
-            nncf.Dataset(steps),
-            nncf.Dataset([0]),  # the judge has its own
-            validation_fn=lambda compiled, _: (judge(compiled_run(compiled, contract)).margin, None),
-            max_drop=judge.perfect.margin * _SHARE_OF_MARGIN,
-            drop_type=nncf.DropType.ABSOLUTE,
-            advanced_quantization_parameters=advanced,
-            **options,
-        )
+        if setting.accuracy_aware:
+            quantised = nncf.quantize_with_accuracy_control(
+                model.clone(),
+                nncf.Dataset(steps),
+                nncf.Dataset([0]),  # the judge has its own
+                validation_fn=lambda compiled, _: (judge(compiled_run(compiled, contract)).margin, None),
+                max_drop=judge.perfect.margin * _SHARE_OF_MARGIN,
+                drop_type=nncf.DropType.ABSOLUTE,
+                advanced_quantization_parameters=advanced,
+                **options,
+            )
+        else:
+            quantised = nncf.quantize(
+                model.clone(), nncf.Dataset(steps), advanced_parameters=advanced, **options
+            )
+    return _with_exact_input(quantised)
+
+
+def _with_exact_input(model: Model) -> Model:
+    """The levels of the frames are known: whole numbers from -128 to 127, or these over 128."""
+    first = next(node for node in model.get_ordered_ops() if node.get_type_name() in _CONVOLUTIONS)
+    fake = first.input_value(0).get_node()
+    if fake.get_type_name() == "FakeQuantize":
+        # OpenVINO moves the division into the weights where it can.
+        whole = np.abs(fake.input_value(1).get_node().data).max() > 2
+        unit = 1.0 if whole else 1 / 128
+        for index, bound in enumerate((-128 * unit, 127 * unit) * 2, start=1):
+            value = fake.input_value(index).get_node().data
+            exact = openvino.op.Constant(np.full_like(value, bound))
+            fake.input(index).replace_source_output(exact.output(0))
+    return model
 
 
 def _collector(kind: StatisticsType, over: AggregatorType) -> StatisticsCollectorParameters:
@@ -164,12 +189,26 @@ def _floats(model: Model, kept: Kept) -> list[str]:
         names.append(
             [node for node in nodes if node.get_type_name() == _CONVOLUTIONS[-1]][-1].get_friendly_name()
         )
+    if "features" in kept:
+        names += _ancestors(nodes, model.output(OUTPUTS[1]).get_node())
+    return list(dict.fromkeys(names))
+
+
+def _ancestors(nodes: Sequence[Any], result: Any) -> list[str]:
+    """Names of the operations that an output is computed by; nodes are in topological order."""
+    needed, names = {result.get_friendly_name()}, []
+    for node in reversed(nodes):
+        if node.get_friendly_name() in needed:
+            needed.update(value.get_node().get_friendly_name() for value in node.input_values())
+            if node.get_type_name() not in ("Constant", "Parameter", "Result"):
+                names.append(node.get_friendly_name())
     return names
 
 
 def _attention(nodes: Sequence[Any]) -> list[str]:
     """The channel attention: everything between a global pooling and its sigmoid."""
-    names, pooled = [], set()
+    names: list[str] = []
+    pooled: set[str] = set()
     for node in nodes:
         kind, name = node.get_type_name(), node.get_friendly_name()
         sources = {value.get_node().get_friendly_name() for value in node.input_values()}

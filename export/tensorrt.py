@@ -39,13 +39,17 @@ class EngineOptions:
             all that it knows. Full TensorRT builds for the GPU of the machine.
         hardware_compatible: for every GPU from Ampere on, slower (full TensorRT alone).
         version_compatible: to run under later versions of the same major one too.
-        timing_cache: a file of measured tactics, read and written; a second build is then faster and chooses alike.
+        timing_cache: a file of measured tactics, read and written; a second build is then faster and chooses alike
+            (full TensorRT alone: the other measures nothing while it builds).
     """
 
     capabilities: tuple[str, ...] = ()
     hardware_compatible: bool = False
     version_compatible: bool = False
     timing_cache: Path | None = None
+
+
+PLAIN: Final = EngineOptions()
 
 
 def build_engine(
@@ -135,7 +139,7 @@ def _builder(package: Any) -> tuple[Any, Any]:
 
 
 def _log(package: Any) -> Any:
-    class Log(package.ILogger):  # type: ignore[misc, name-defined]
+    class Log(package.ILogger):  # type: ignore[misc]
         """Keeps the errors, which the API tells nobody else."""
 
         def __init__(self) -> None:
@@ -165,12 +169,18 @@ def _target(package: Any, flavour: Flavour, config: Any, options: EngineOptions)
         config.set_flag(package.BuilderFlag.VERSION_COMPATIBLE)
     if flavour == "tensorrt":
         if options.capabilities:
-            raise OptionError("full TensorRT builds for the GPU of this machine; name no compute capabilities")
+            raise OptionError(
+                "full TensorRT builds for the GPU of this machine; name no compute capabilities"
+            )
         if options.hardware_compatible:
             config.hardware_compatibility_level = package.HardwareCompatibilityLevel.AMPERE_PLUS
         return (_capability_here(),)
     if options.hardware_compatible:
-        raise OptionError("tensorrt-rtx builds for the compute capabilities that are named, not for all from Ampere on")
+        raise OptionError(
+            "tensorrt-rtx builds for the compute capabilities that are named, not for all from Ampere on"
+        )
+    if options.timing_cache is not None:
+        raise OptionError("tensorrt-rtx has no timing cache: it measures nothing while it builds")
     known = {
         f"{name[2:-1]}.{name[-1]}": value
         for name, value in package.ComputeCapability.__members__.items()
@@ -178,7 +188,9 @@ def _target(package: Any, flavour: Flavour, config: Any, options: EngineOptions)
     }
     wanted = options.capabilities or tuple(known)
     if unknown := [name for name in wanted if name not in known]:
-        raise OptionError(f"tensorrt-rtx {package.__version__} builds for {', '.join(known)}; got {', '.join(unknown)}")
+        raise OptionError(
+            f"tensorrt-rtx {package.__version__} builds for {', '.join(known)}; got {', '.join(unknown)}"
+        )
     config.num_compute_capabilities = len(wanted)
     for index, name in enumerate(wanted):
         config.set_compute_capability(known[name], index)
@@ -192,7 +204,9 @@ def _capability_here() -> str:
         words = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
         return words[0]
     except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise ExportError(f"full TensorRT builds for the GPU of this machine, and nvidia-smi shows none: {error}") from error
+        raise ExportError(
+            f"full TensorRT builds for the GPU of this machine, and nvidia-smi shows none: {error}"
+        ) from error
 
 
 def _load_cache(config: Any, path: Path | None) -> Any:
@@ -200,5 +214,7 @@ def _load_cache(config: Any, path: Path | None) -> Any:
         return None
     cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
     if cache is None or not config.set_timing_cache(cache, False):
-        raise OptionError(f"{path}: expected a timing cache of this TensorRT; remove it, and the next build makes one")
+        raise OptionError(
+            f"{path}: expected a timing cache of this TensorRT; remove it, and the next build makes one"
+        )
     return cache

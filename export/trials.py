@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from uva_edge.errors import ParityError
 
 from .fidelity import Fidelity
 from .layers import LayerError
 
-Kept: TypeAlias = Literal["nothing", "attention", "attention and sums", "attention, sums and the last layer"]
-"""What stays float32: the channel attention, the element-wise operators, the last deconvolution."""
+Kept: TypeAlias = Literal[
+    "nothing",
+    "attention",
+    "attention and sums",
+    "attention, sums and the last layer",
+    "attention and features",
+]
+"""What stays float32: the channel attention, the element-wise operators, the last deconvolution, and f_s: the temporal
+path lives on small differences of its features, and the rounding of two frames' does not cancel."""
 
 KEPT: Final[tuple[Kept, ...]] = (
     "nothing",
     "attention",
     "attention and sums",
     "attention, sums and the last layer",
+    "attention and features",
 )
 
 Graph = TypeVar("Graph")
@@ -27,7 +35,7 @@ Graph = TypeVar("Graph")
 class Setting(Protocol):
     """One way to quantise, a dataclass of JSON values; as text, what it does."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True)

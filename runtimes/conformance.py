@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from uva_edge.bundle import Bundle
 from uva_edge.errors import BackendError, BundleError
 from uva_edge.golden import Golden
-from uva_edge.manifest import Artifact, Contract
+from uva_edge.manifest import Contract
 
-from .backend import Backend, Maps, Session, SessionOptions, State, first_state
+from .backend import Backend, Maps, Run, SessionOptions, State, first_state
 from .registry import BACKENDS
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
@@ -37,6 +37,9 @@ class Tolerance:
     max_abs: float
     min_cc: float
     reason: str
+
+    def __str__(self) -> str:
+        return f"within {self.max_abs:g} and CC {self.min_cc:g}: {self.reason}"
 
 
 TOLERANCES: Final[dict[str, Tolerance]] = {
@@ -78,6 +81,14 @@ class Errors:
     min_cc: float
     first_frame: float
     last_frame: float
+
+    def as_parity(self) -> dict[str, float]:
+        """What a manifest keeps of them."""
+        return {
+            "max_abs_map": self.max_abs_map,
+            "max_abs_state": self.max_abs_state,
+            "min_cc": self.min_cc,
+        }
 
 
 @dataclass(frozen=True)
@@ -147,46 +158,54 @@ def run_case(
     try:
         session = backend.load(bundle, artifact, options)
         try:
-            maps, state = run_chained(session, bundle.manifest.contract, golden, case.length)
+            maps, state = run_chained(session.run, bundle.manifest.contract, golden, case.length)
         finally:
             session.close()
     except (BackendError, BundleError) as error:
         return Outcome(case, "FAIL", str(error))
-    return _judge(case, artifact, golden, maps, state)
+    errors, problems = compare(golden, maps, state, TOLERANCES[artifact.precision])
+    return Outcome(
+        case,
+        "FAIL" if problems else "PASS",
+        ", ".join(problems) or str(TOLERANCES[artifact.precision]),
+        errors,
+    )
 
 
-def run_chained(
-    session: Session, contract: Contract, golden: Golden, length: int | None
-) -> tuple[Maps, State]:
+def run_chained(run: Run, contract: Contract, golden: Golden, length: int | None) -> tuple[Maps, State]:
     """The golden clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
-    state = first_state(contract, session.run, golden.frames[:1])
+    state = first_state(contract, run, golden.frames[:1])
     maps = []
     step = length or len(golden.frames)
     for start in range(0, len(golden.frames), step):
-        out, state = session.run(golden.frames[start : start + step], state)
+        out, state = run(golden.frames[start : start + step], state)
         maps.append(out)
     return np.concatenate(maps), state
 
 
-def _judge(case: Case, artifact: Artifact, golden: Golden, maps: Maps, state: State) -> Outcome:
+def compare(
+    golden: Golden, maps: Maps, state: State, tolerance: Tolerance
+) -> tuple[Errors | None, list[str]]:
+    """How far the maps of the whole clip and the last state are from the reference, and what of that is too much.
+
+    There are no errors to give where an engine gave something else than numbers of the right shape.
+    """
     if len(maps) == len(golden.frames):
         maps = maps[golden.mapped]
     for name, got, expected in (("maps", maps, golden.maps), ("state", state, golden.state)):
         if (got.dtype, got.shape) != (expected.dtype, expected.shape):
-            message = f"{name}: expected {expected.dtype} {expected.shape}, got {got.dtype} {got.shape}"
-            return Outcome(case, "FAIL", message)
+            return None, [f"{name}: expected {expected.dtype} {expected.shape}, got {got.dtype} {got.shape}"]
     if not (np.isfinite(maps).all() and np.isfinite(state).all()):
-        return Outcome(case, "FAIL", "NaN or infinity in the maps or the state")
+        return None, ["NaN or infinity in the maps or the state"]
     errors = _errors(golden, maps, state)
-    tolerance = TOLERANCES[artifact.precision]
-    problems = []
-    for name in ("max_abs_map", "max_abs_state"):
-        if (value := getattr(errors, name)) > tolerance.max_abs:
-            problems.append(f"{name} {value:.2e} > {tolerance.max_abs:g}")
+    problems = [
+        f"{name} {value:.2e} > {tolerance.max_abs:g}"
+        for name, value in (("max_abs_map", errors.max_abs_map), ("max_abs_state", errors.max_abs_state))
+        if value > tolerance.max_abs
+    ]
     if errors.min_cc < tolerance.min_cc:
         problems.append(f"CC {errors.min_cc:.5f} < {tolerance.min_cc:g}")
-    limit = f"within {tolerance.max_abs:g} and CC {tolerance.min_cc:g}: {tolerance.reason}"
-    return Outcome(case, "FAIL" if problems else "PASS", ", ".join(problems) or limit, errors)
+    return errors, problems
 
 
 def _errors(golden: Golden, maps: Maps, state: State) -> Errors:

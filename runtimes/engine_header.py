@@ -55,7 +55,9 @@ class EngineHeader:
     def from_bytes(cls, raw: bytes) -> EngineHeader:
         """Raises ManifestError where this is not the header of an engine."""
         if len(raw) > MAX_HEADER_BYTES:
-            raise ManifestError(f"engine header: expected at most {MAX_HEADER_BYTES} bytes of JSON, got {len(raw)}")
+            raise ManifestError(
+                f"engine header: expected at most {MAX_HEADER_BYTES} bytes of JSON, got {len(raw)}"
+            )
         header: EngineHeader = strict_json.decode(cls, strict_json.parse(raw))
         return header
 
@@ -90,7 +92,12 @@ def expect_runnable(header: EngineHeader, engine: bytes, host: Host, *, rebuild:
             ("flavour", header.flavour, host.flavour, header.flavour == host.flavour),
             ("version", _wanted(header), host.version, _version_fits(header, host)),
             ("platform", header.platform, host.platform, header.platform == host.platform),
-            ("GPU", _architectures(header), f"compute capability {host.compute_capability}", _gpu_fits(header, host)),
+            (
+                "GPU",
+                _architectures(header),
+                f"compute capability {host.compute_capability}",
+                _gpu_fits(header, host),
+            ),
         )
         if not fits
     ]
@@ -99,13 +106,19 @@ def expect_runnable(header: EngineHeader, engine: bytes, host: Host, *, rebuild:
 
 
 def _wanted(header: EngineHeader) -> str:
-    return f"{header.version} or a later {_major(header.version)}" if header.version_compatible else header.version
+    return (
+        f"{header.version} or a later {_major(header.version)}"
+        if header.version_compatible
+        else header.version
+    )
 
 
 def _version_fits(header: EngineHeader, host: Host) -> bool:
     if not header.version_compatible:
         return _numbers(header.version) == _numbers(host.version)
-    return _major(header.version) == _major(host.version) and _numbers(host.version) >= _numbers(header.version)
+    return _major(header.version) == _major(host.version) and _numbers(host.version) >= _numbers(
+        header.version
+    )
 
 
 def _architectures(header: EngineHeader) -> str:

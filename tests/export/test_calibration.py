@@ -106,7 +106,7 @@ def test_constant_maps_miss_everything(material: Material) -> None:
         return np.full(frames.shape[:3], 0.5, np.float32), state
 
     missed = material.judge(blind).misses()
-    assert [words.split(" ")[0] for words in missed] == ["CC", "CC", "NSS"]
+    assert [words.split(" ")[0] for words in missed] == ["CC", "CC", "CC", "NSS"]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,7 @@ def test_constant_maps_miss_everything(material: Material) -> None:
         ({}, 0),
         ({"cc_stills": 0.9899}, 1),
         ({"cc_clips": 0.9899}, 1),
+        ({"cc_golden": 0.9899}, 1),
         ({"cc_clips": float("nan")}, 1),
         ({"nss": 1.978}, 1),
         ({"nss": 2.5}, 0),
@@ -122,7 +123,9 @@ def test_constant_maps_miss_everything(material: Material) -> None:
     ],
 )
 def test_the_bars(changes: dict[str, float], missed: int) -> None:
-    at_the_bar = Fidelity(cc_stills=0.99, cc_clips=0.99, cc_worst_clip=0.9, nss=1.981, nss_float=2.0)
+    at_the_bar = Fidelity(
+        cc_stills=0.99, cc_clips=0.99, cc_worst_clip=0.9, cc_golden=0.99, nss=1.981, nss_float=2.0
+    )
     assert len(replace(at_the_bar, **changes).misses()) == missed
 
 

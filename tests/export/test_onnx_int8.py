@@ -114,14 +114,14 @@ def test_pairs_of_equal_frames_are_no_calibration(material: Material, contract: 
 
 
 def test_every_combination_is_tried_once() -> None:
-    assert len(set(SETTINGS)) == len(SETTINGS) == 2 * 3 * 4
+    assert len(set(SETTINGS)) == len(SETTINGS) == 2 * 3 * 5
 
 
 # --- what fails -----------------------------------------------------------------------------------------
 
 
 def test_a_miss_names_the_layers(material: Material) -> None:
-    bad = Fidelity(cc_stills=0.999, cc_clips=0.9, cc_worst_clip=0.8, nss=1, nss_float=1)
+    bad = Fidelity(cc_stills=0.999, cc_clips=0.9, cc_worst_clip=0.8, cc_golden=1, nss=1, nss_float=1)
     with pytest.raises(ParityError, match=r"CC on moving clips 0\.9000 < 0\.99.*\n.*node_\w+ \(\w+\): .* dB"):
         to_int8(material.graph, material.feeds[:2], lambda run: bad, settings=[GOOD])  # type: ignore[arg-type]
 
@@ -198,3 +198,11 @@ def test_a_miss_leaves_the_old_bundle(
     with pytest.raises(ParityError, match="INT8 was not written"):
         export_bundle("uva-32", place, name="small", to=["onnx", "onnx-int8"], splits=splits)
     assert Bundle.open(place).sha256 == old.sha256
+
+
+def test_features_in_float_keep_motion(material: Material) -> None:
+    """Rounding of two frames' features does not cancel in their difference."""
+    settings = [GOOD, replace(GOOD, floats="attention and features")]
+    rounded, kept = to_int8(material.graph, material.feeds, material.judge, settings=settings).trials
+    assert kept.quantised == 24
+    assert 1 - kept.fidelity.cc_clips < 0.5 * (1 - rounded.fidelity.cc_clips)

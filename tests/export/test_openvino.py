@@ -151,14 +151,14 @@ def test_convolutions_are_really_integer(quantised: Any, model: Any) -> None:
 
 
 def test_frames_enter_without_an_error(quantised: Any) -> None:
-    """The first convolution sees (x - 128) / 128 on a grid of 1/128."""
+    """The first convolution sees x - 128 on a grid of whole numbers; the division is in its weights."""
     nodes = quantised.graph.get_ordered_ops()
     first = next(node for node in nodes if node.get_type_name() == "Convolution")
     fake = first.input_value(0).get_node()
     assert fake.get_type_name() == "FakeQuantize"
     low, high = (float(fake.input_value(index).get_node().data.ravel()[0]) for index in (1, 2))
     levels = fake.get_attributes()["levels"]
-    assert (low, high, levels) == (-1.0, 127 / 128, 256)
+    assert (low, high, levels) == (-128.0, 127.0, 256)
 
 
 def test_a_graph_that_is_not_ours_is_refused() -> None:
@@ -167,7 +167,7 @@ def test_a_graph_that_is_not_ours_is_refused() -> None:
 
 
 def test_every_combination_is_tried_once() -> None:
-    assert len(set(SETTINGS)) == len(SETTINGS) == 2 * 4
+    assert len(set(SETTINGS)) == len(SETTINGS) == 2 * 5
 
 
 # --- where nothing passes -------------------------------------------------------------------------------
@@ -191,10 +191,10 @@ def test_nncf_puts_layers_back_where_no_setting_passes(
 def test_a_miss_names_the_layers(
     model: Any, material: Material, contract: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = Fidelity(cc_stills=0.999, cc_clips=0.9, cc_worst_clip=0.8, nss=1, nss_float=1)
+    bad = Fidelity(cc_stills=0.999, cc_clips=0.9, cc_worst_clip=0.8, cc_golden=1, nss=1, nss_float=1)
 
     class Strict:
-        perfect = Fidelity(cc_stills=1, cc_clips=1, cc_worst_clip=1, nss=1, nss_float=1)
+        perfect = Fidelity(cc_stills=1, cc_clips=1, cc_worst_clip=1, cc_golden=1, nss=1, nss_float=1)
 
         def __call__(self, run: Any) -> Fidelity:
             return bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,11 @@ from uva_edge.extras import needs
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory of the bundle."
 )
 @click.option(
-    "--to", default="onnx", show_default=True, help="What to make, with commas between: onnx, onnx-int8."
+    "--to",
+    default="onnx",
+    show_default=True,
+    help="What to make, with commas between: onnx, onnx-int8, openvino, openvino-fp16, openvino-int8, tensorrt[-fp16|"
+    "-int8], tensorrt-rtx[-fp16|-int8].",
 )
 @click.option("--name", help="Name of the bundle  [default: the directory's]")
 @click.option(
@@ -24,11 +29,30 @@ from uva_edge.extras import needs
     metavar="SPEC",
     help="Score the network on this data's val split (see evaluate); INT8 is calibrated on its train split.",
 )
-def export(source: str, output: Path, to: str, name: str | None, data: str | None) -> None:
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help="Compute capability to build for, such as 8.6; may be repeated  [default: all that TensorRT-RTX knows]",
+)
+@click.option(
+    "--version-compatible", is_flag=True, help="Engines for later TensorRTs of the same major version too."
+)
+@click.option(
+    "--hardware-compatible", is_flag=True, help="Engines for every GPU from Ampere on (full TensorRT)."
+)
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of measured tactics, read and written (full TensorRT).",
+)
+def export(source: str, output: Path, to: str, name: str | None, data: str | None, **engines: Any) -> None:
     """Make the bundle of SOURCE, a checkpoint or a bundle: artifacts, run and compared before anything is written."""
     with needs("export"):
         from uva_edge.export.artifacts import Splits
         from uva_edge.export.bundles import export_bundle, names_bundle
+        from uva_edge.export.tensorrt import EngineOptions
     accuracy, splits = None, None
     if data is not None:
         with needs("train"):
@@ -45,6 +69,7 @@ def export(source: str, output: Path, to: str, name: str | None, data: str | Non
         name=name or output.resolve().name,
         to=tuple(filter(None, to.split(","))),
         splits=splits,
+        engines=EngineOptions(**engines),
         accuracy=accuracy,
     )
     click.echo(bundle.location)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from uva_edge.errors import OptionError
 from uva_edge.models.checkpoint import load_checkpoint
@@ -31,17 +32,17 @@ class Assistant:
             OptionError: it is of another resolution or pairing than the recipe says.
         """
         network, _ = load_checkpoint(Path(recipe.assistant))
-        config, expected = network.config, (recipe.view_resolution, recipe.network.pairing)
-        if (config.resolution, config.pairing) != expected:
+        config, resolution = network.config, recipe.assistant_resolution or recipe.network.resolution
+        if (config.resolution, config.pairing) != (resolution, recipe.network.pairing):
             raise OptionError(
                 f"assistant: {recipe.assistant} sees {config.pairing} pairs at R = {config.resolution}; the recipe "
-                f"draws {expected[1]} pairs at R = {expected[0]} (assistant_resolution)"
+                f"has {recipe.network.pairing} pairs, and an assistant at R = {resolution} (assistant_resolution)"
             )
         return cls(network.eval().requires_grad_(False))
 
     def teach(self, batch: Targets) -> Targets:
         """The batch with the assistant as its teacher; where nothing is known, its map is the truth as well."""
-        taught = self._maps(batch)
+        taught = _enlarged(self._maps(batch.at(self.network.config.resolution)), batch.frames.shape[1])
         unknown = batch.density.sum(dim=(1, 2), keepdim=True) == 0
         density, fixations = (torch.where(unknown, taught, item) for item in (batch.density, batch.fixations))
         return replace(batch, density=density, fixations=fixations, teacher=taught, spatial=taught)
@@ -54,3 +55,11 @@ class Assistant:
         plain = distribution(network(batch.frames, batch.others), output)
         mirrored = distribution(network(batch.frames.flip(2), batch.others.flip(2)), output)
         return (plain + mirrored.flip(2)) / 2
+
+
+def _enlarged(maps: Tensor, resolution: int) -> Tensor:
+    """Densities [N, R, R] at a resolution that is a multiple of theirs."""
+    if maps.shape[1] == resolution:
+        return maps
+    larger = functional.interpolate(maps[:, None], size=(resolution, resolution), mode="bilinear")[:, 0]
+    return larger / larger.sum(dim=(1, 2), keepdim=True)

@@ -165,10 +165,10 @@ class CoupledRecipe(Recipe):
             raise OptionError(f"fusion_mu must be in 0..1, got {self.fusion_mu}")
         if self.assistant and not self.distilled:
             raise OptionError(f"assistant must be empty where nothing is distilled, got {self.assistant!r}")
-        if self.assistant_resolution < 0 or self.assistant_resolution % self.network.resolution:
+        assistant, own = self.assistant_resolution or self.network.resolution, self.network.resolution
+        if assistant < 0 or max(assistant, own) % min(assistant, own):
             raise OptionError(
-                f"assistant_resolution must be a multiple of {self.network.resolution}, the network's; got "
-                f"{self.assistant_resolution}"
+                f"assistant_resolution must be a multiple or a divisor of {own}, the network's; got {assistant}"
             )
 
     def _knows_close_ups(self) -> bool:
@@ -176,7 +176,7 @@ class CoupledRecipe(Recipe):
 
     @property
     def view_resolution(self) -> int:
-        return self.assistant_resolution or self.network.resolution
+        return max(self.assistant_resolution, self.network.resolution)
 
     @classmethod
     def paper(cls, resolution: int = 64) -> CoupledRecipe:
