@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final
 
 import numpy as np
 
@@ -11,12 +10,9 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 from uva_edge.metrics import nss, resize_map
 from uva_edge.runtimes.backend import Frames, Maps, Run, first_state
-from uva_edge.runtimes.conformance import correlations
+from uva_edge.runtimes.conformance import LARGEST_NSS_LOSS, LEAST_CC, correlations
 
 from .calibration import Evidence
-
-LEAST_CC: Final = 0.99
-LARGEST_NSS_LOSS: Final = 0.01
 
 
 @dataclass(frozen=True)

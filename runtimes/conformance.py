@@ -49,6 +49,10 @@ TOLERANCES: Final[dict[str, Tolerance]] = {
     "int8": Tolerance(1.0, 0.99, "the gate of the export: CC with float32, stills and moving clips alike"),
 }
 
+LEAST_CC: Final = 0.99
+LARGEST_NSS_LOSS: Final = 0.01
+"""The gate of INT8 ([DESIGN]): correlation with the float maps, and the share of NSS that may be lost."""
+
 _STEPS: Final = 16
 
 

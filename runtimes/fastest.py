@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from uva_edge.golden import Golden
 
 from .backend import Session, SessionOptions, State
 from .registry import BACKENDS
-from .selection import Decision, Plan, Selection, nothing_left, plan_for, ranking
+from .selection import Decision, Plan, Selection, candidates, nothing_left, plan_for
 
 _ROUNDS: Final = 7
 _STEPS_PER_ROUND: Final = 10
@@ -31,7 +32,8 @@ _MAX_CACHE_BYTES: Final = 1 << 20
 
 
 def select_fastest(bundle: Bundle, precision: str, options: SessionOptions) -> Selection:
-    """The backend with the shortest median step here; the result is kept in the user's cache directory.
+    """The backend with the shortest median step here, at the precision ``auto`` in float32 or in INT8 that passed its
+    gate; the result is kept in the user's cache directory.
 
     Raises:
         OptionError: an unknown precision.
@@ -40,12 +42,12 @@ def select_fastest(bundle: Bundle, precision: str, options: SessionOptions) -> S
     """
     plans: dict[str, Plan] = {}
     decisions: list[Decision] = []
-    for name in ranking():
-        plan = plan_for(bundle, BACKENDS[name], precision)
+    for candidate in candidates(bundle, precision, unmeasured=True):
+        plan = plan_for(bundle, BACKENDS[candidate.backend], candidate.precision)
         if isinstance(plan, Plan):
-            plans[name] = plan
+            plans[candidate.label] = plan
         else:
-            decisions.append(plan)
+            decisions.append(replace(plan, backend=candidate.label))
     key = _key(bundle, plans, options)
     seconds = _recall(key, plans)
     if seconds is None:

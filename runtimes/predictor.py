@@ -29,7 +29,8 @@ class SaliencyPredictor:
         backend: ``auto``, ``fastest`` (measures on this device and remembers), or a name. A backend that is
             asked for by name and can't run is an error, never another backend. ``auto`` goes on to the next
             when an engine is missing, broken, or refuses the artifact, and `explain` says so.
-        precision: ``auto`` (fp32), ``fp32``, ``fp16``, ``bf16``, ``int8``.
+        precision: ``auto`` (fp32, or int8 where it passed its gate and is faster on this processor), ``fp32``,
+            ``fp16``, ``bf16``, ``int8``.
         threads: threads of the engine, from 1 to the cores that this process may use.
 
     Frames are uint8 BGR [H, W, 3] unless `color` says otherwise (see `uva_edge.preprocess.network_input`), of
@@ -281,7 +282,7 @@ def _select_and_load(
     bundle: Bundle, backend: str, precision: str, options: SessionOptions
 ) -> tuple[Selection, Session]:
     """The backend to use and its session for one frame; ``auto`` passes over engines that refuse the artifact."""
-    refused: dict[str, str] = {}
+    refused: dict[tuple[str, str], str] = {}
     while True:
         if backend == "fastest":
             selection = select_fastest(bundle, precision, options)
@@ -293,4 +294,4 @@ def _select_and_load(
         except SessionError as error:
             if backend != "auto":
                 raise
-            refused[plan.backend.name] = str(error)
+            refused[plan.backend.name, plan.step.name] = str(error)

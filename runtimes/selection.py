@@ -7,7 +7,7 @@ first that the machine can run; `fastest` measures all of them (see `uva_edge.ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -17,13 +17,14 @@ from uva_edge.errors import BackendUnavailableError, NoBackendError, OptionError
 from uva_edge.manifest import Artifact
 
 from .backend import Backend
-from .registry import BACKENDS, PRIORITY, backend
+from .conformance import LARGEST_NSS_LOSS, LEAST_CC
+from .registry import BACKENDS, INT8_FASTER, PRIORITY, backend
 
 Verdict: TypeAlias = Literal["chosen", "possible", "rejected"]
 
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16", "int8")
 _AUTO_PRECISION: Final = "fp32"
-_NOTHING_REFUSED: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING_REFUSED: Final[Mapping[tuple[str, str], str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class Plan:
     backend: Backend
     step: Artifact
     clip: Artifact
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backend at a precision; as text its name, and the precision where another than float32 came up by itself."""
+
+    backend: str
+    precision: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,12 @@ def select(
     name: str = "auto",
     precision: str = "auto",
     *,
-    refused: Mapping[str, str] = _NOTHING_REFUSED,
+    refused: Mapping[tuple[str, str], str] = _NOTHING_REFUSED,
 ) -> Selection:
     """Choose a backend for a bundle: one by name, or the best that this machine can run for ``auto``.
 
     Args:
-        refused: backend -> reason, of those that ``auto`` passes over: their engines refused the artifact.
+        refused: (backend, artifact) -> reason, of those that ``auto`` passes over: their engines refused them.
 
     Raises:
         OptionError: an unknown backend or precision.
@@ -76,23 +86,23 @@ def select(
     """
     if name != "auto":
         return _select_named(bundle, backend(name), precision)
-    order, processor = ranking(), probe_cpu().processor_class
+    order, processor = candidates(bundle, precision), probe_cpu().processor_class
     decisions: list[Decision] = []
     chosen: Plan | None = None
     for rank, candidate in enumerate(order, start=1):
-        if candidate in refused:
-            decisions.append(Decision(candidate, "rejected", refused[candidate]))
-            continue
-        plan = plan_for(bundle, BACKENDS[candidate], precision, imports=chosen is None)
+        label = candidate.label
+        plan = plan_for(bundle, BACKENDS[candidate.backend], candidate.precision, imports=chosen is None)
         if isinstance(plan, Decision):
-            decisions.append(plan)
+            decisions.append(replace(plan, backend=label))
+        elif words := refused.get((candidate.backend, plan.step.name)):
+            decisions.append(Decision(label, "rejected", words))
         elif chosen is None:
             chosen = plan
             reason = f"rank {rank} of {len(order)} on {processor}, runs {plan.step.name}"
-            decisions.append(Decision(candidate, "chosen", reason))
+            decisions.append(Decision(label, "chosen", reason))
         else:
             reason = f"rank {rank} of {len(order)} on {processor}, after {chosen.backend.name}"
-            decisions.append(Decision(candidate, "possible", reason))
+            decisions.append(Decision(label, "possible", reason))
     if chosen is None:
         raise nothing_left(bundle, precision, decisions)
     return Selection(chosen, tuple(decisions))
@@ -106,9 +116,29 @@ def nothing_left(bundle: Bundle, precision: str, decisions: Iterable[Decision]) 
     )
 
 
-def ranking() -> tuple[str, ...]:
-    """Names of the backends in the order in which ``auto`` tries them on this processor."""
-    return PRIORITY[probe_cpu().processor_class]
+def candidates(bundle: Bundle, precision: str, *, unmeasured: bool = False) -> tuple[Candidate, ...]:
+    """What ``auto`` tries on this processor, best first.
+
+    With the precision ``auto`` that is float32, and INT8 before it where the gate was passed at export and the
+    backend's INT8 measured faster on such a processor; `unmeasured` adds all other INT8, to be measured here.
+    """
+    processor = probe_cpu().processor_class
+    ranked = PRIORITY[processor]
+    if precision != "auto":
+        return tuple(Candidate(name, precision, name) for name in ranked)
+    able = [name for name in ranked if _gated_int8(bundle, BACKENDS[name])]
+    faster = [name for name in able if unmeasured or name in INT8_FASTER.get(processor, ())]
+    integer = [Candidate(name, "int8", f"{name} (int8)") for name in faster]
+    return (*integer, *(Candidate(name, _AUTO_PRECISION, name) for name in ranked))
+
+
+def _gated_int8(bundle: Bundle, backend: Backend) -> bool:
+    plan = _fitting_plan(bundle, backend, "int8")
+    if plan is None:
+        return False
+    found = plan.step.parity
+    correlated = all(found.get(name, 0.0) >= LEAST_CC for name in ("cc_stills", "cc_clips"))
+    return correlated and found.get("nss_loss", 1.0) <= LARGEST_NSS_LOSS
 
 
 def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: bool = True) -> Plan | Decision:

@@ -86,6 +86,15 @@ ENGINES: Final[dict[str, Package]] = {
 }
 
 
+_CLASSES: Final = (
+    ("avx512_vnni", "avx512_vnni"),
+    ("avx512", "avx512f"),
+    ("avx2", "avx2"),
+    ("neon", "asimd"),
+    ("neon", "neon"),
+)
+
+
 @dataclass(frozen=True)
 class Cpu:
     """The processor, and how much of it this process may use."""
@@ -98,11 +107,8 @@ class Cpu:
 
     @property
     def processor_class(self) -> str:
-        """The class by which backends are ranked: avx512, avx2, neon or generic."""
-        for name, feature in (("avx512", "avx512f"), ("avx2", "avx2"), ("neon", "asimd"), ("neon", "neon")):
-            if feature in self.features:
-                return name
-        return "generic"
+        """The class by which backends are ranked: avx512_vnni, avx512, avx2, neon or generic."""
+        return next((name for name, feature in _CLASSES if feature in self.features), "generic")
 
 
 @dataclass(frozen=True)

@@ -178,13 +178,14 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Bundle]:
-    """Write a bundle at R = 8 of artifacts that no engine could read, given as (name, format, precision, T)."""
+    """Write a bundle at R = 8 of artifacts that no engine could read, given as (name, format, precision, T),
+    and perhaps what was measured at export."""
 
-    def _tiny(*artifacts: tuple[str, str, Any, int | None], name: str = "tiny", seed: int = 1) -> Bundle:
+    def _tiny(*artifacts: Any, name: str = "tiny", seed: int = 1) -> Bundle:
         random = np.random.default_rng(seed)
         sources = [
-            ArtifactSource(title, kind, precision, frames, {f"{title}.bin": b"artifact"}, {}, {})
-            for title, kind, precision, frames in artifacts
+            ArtifactSource(title, kind, precision, frames, {f"{title}.bin": b"artifact"}, {}, dict(*parity))
+            for title, kind, precision, frames, *parity in artifacts
         ]
         return write_bundle(
             tmp_path / "bundles" / name,

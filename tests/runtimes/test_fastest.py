@@ -240,3 +240,25 @@ def test_real_backends_are_measured(bundle: Bundle, cache: Path) -> None:
         assert milliseconds[0] > 0
     (remembered,) = json.loads(cache.read_text()).values()
     assert set(remembered) == {decision.backend for decision in figures}
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "gate", "winner"), [(1, 0.999, "int8"), (3, 0.999, "fp32"), (1, 0.98, "fp32")]
+)
+def test_int8_is_measured_where_it_passed_its_gate(
+    milliseconds: int,
+    gate: float,
+    winner: str,
+    tiny: Callable[..., Bundle],
+    fake: Any,
+    install: Callable[..., None],
+) -> None:
+    install(fake("alpha", seconds=0.002), fake("beta", formats=("openvino",), seconds=milliseconds / 1000))
+    parity = {"cc_stills": gate, "cc_clips": gate, "nss_loss": 0.0}
+    both = tiny(
+        ("onnx-fp32", "onnx", "fp32", None), ("ir-int8", "openvino", "int8", None, parity), name="both"
+    )
+    selection = select_fastest(both, "auto", SessionOptions())
+    assert selection.plan.step.precision == winner
+    labels = {decision.backend: decision.verdict for decision in selection.decisions}
+    assert ("beta (int8)" in labels) == (gate > 0.99)

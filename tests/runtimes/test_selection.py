@@ -11,7 +11,7 @@ from uva_edge.bundle import Bundle
 from uva_edge.environment import Availability
 from uva_edge.errors import BackendUnavailableError, NoBackendError, OptionError, SessionError
 from uva_edge.runtimes import SaliencyPredictor
-from uva_edge.runtimes.registry import BACKENDS, PRIORITY, backend
+from uva_edge.runtimes.registry import BACKENDS, INT8_FASTER, PRIORITY, backend
 from uva_edge.runtimes.selection import PRECISIONS, select
 
 BROKEN = Availability(
@@ -253,10 +253,63 @@ def test_the_same_machine_decides_the_same(
 
 
 def test_every_backend_has_a_rank_on_every_processor() -> None:
-    assert set(PRIORITY) == {"avx512", "avx2", "neon", "generic"}
+    assert set(PRIORITY) == {"avx512_vnni", "avx512", "avx2", "neon", "generic"}
     for processor, order in PRIORITY.items():
         assert sorted(order) == sorted(BACKENDS), processor
     for name, item in BACKENDS.items():
         assert item.name == name
         assert backend(name) is item
         assert item.formats
+
+
+# --- INT8 that nobody asked for -------------------------------------------------------------------------
+
+PASSED = {"cc_stills": 0.999, "cc_clips": 0.998, "nss_loss": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("features", "parity", "chosen"),
+    [
+        (("avx512f", "avx512_vnni"), PASSED, "int8"),
+        (("avx512f",), PASSED, "fp32"),
+        (("avx2",), PASSED, "fp32"),
+        (("avx512f", "avx512_vnni"), {}, "fp32"),
+        (("avx512f", "avx512_vnni"), {**PASSED, "cc_clips": 0.98}, "fp32"),
+        (("avx512f", "avx512_vnni"), {**PASSED, "nss_loss": 0.02}, "fp32"),
+    ],
+)
+def test_auto_takes_int8_where_it_is_faster_and_passed_its_gate(
+    features: tuple[str, ...],
+    parity: dict[str, float],
+    chosen: str,
+    tiny: Callable[..., Bundle],
+    fake: Any,
+    install: Callable[..., None],
+    processor: Callable[..., None],
+) -> None:
+    install(fake("onnxruntime"), fake("openvino", formats=("openvino", "onnx")))
+    processor(features=features)
+    both = tiny(
+        ("onnx-fp32", "onnx", "fp32", None), ("ir-int8", "openvino", "int8", None, parity), name="both"
+    )
+    selection = select(both)
+    assert selection.plan.step.precision == chosen
+    assert select(both, precision="fp32").plan.step.precision == "fp32"
+    if chosen == "int8":
+        assert selection.decisions[0].backend == "openvino (int8)"
+        assert "runs ir-int8" in selection.decisions[0].reason
+        refused = {("openvino", "ir-int8"): "it broke"}
+        again = select(both, refused=refused)
+        assert again.plan.step.precision == "fp32"
+        assert str(again.decisions[0]) == "openvino (int8): rejected, it broke"
+
+
+def test_one_engines_refusal_is_not_anothers(fp32: Bundle, fake: Any, install: Callable[..., None]) -> None:
+    install(fake("alpha"), fake("beta"))
+    selection = select(fp32, refused={("alpha", "onnx-fp32-t1"): "it broke"})
+    assert selection.plan.backend.name == "beta"
+
+
+def test_every_backend_with_fast_int8_is_there() -> None:
+    for processor, names in INT8_FASTER.items():
+        assert set(names) <= set(PRIORITY[processor])
