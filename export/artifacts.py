@@ -17,6 +17,7 @@ from uva_edge.errors import OptionError, ParityError
 from uva_edge.extras import needs
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
+from uva_edge.runtimes.backend import Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
 from uva_edge.strict_json import encode
 
@@ -92,19 +93,18 @@ class Material:
     def for_tensorrt(self) -> Quantised[bytes]:
         return to_int8(self.graph, self.feeds, self.judge, integers=TENSORRT)
 
-    def parity_of(self, graph: bytes, precision: str) -> dict[str, float]:
-        """How far a typed graph is from the reference on the golden clip, each node computed as it is written.
+    def parity_of(self, what: str, run: Run, precision: str) -> dict[str, float]:
+        """How far steps of one frame are from the reference, chained over the golden clip.
 
-        For engines that can't be run where they are built; what runs them checks them again.
+        For what no backend here runs: the graphs that engines are built from, formats of other devices.
 
         Raises:
-            ParityError: further than its precision may be.
+            ParityError: further than the precision may be.
         """
-        tolerance = TOLERANCES[precision]
-        run, contract = onnx_run(graph, fused=False), self.subject.contract
-        errors, problems = compare(self.golden, *run_chained(run, contract, self.golden, 1), tolerance)
+        maps, state = run_chained(run, self.subject.contract, self.golden, 1)
+        errors, problems = compare(self.golden, maps, state, TOLERANCES[precision])
         if errors is None or problems:
-            raise ParityError(f"the {precision} graph for TensorRT: {', '.join(problems)}")
+            raise ParityError(f"nothing was written, since {what} misses its gate: {', '.join(problems)}")
         return errors.as_parity()
 
     @cached_property
@@ -187,7 +187,9 @@ def _engines(word: str, precision: Precision) -> Maker:
         elif precision == "int8":
             found = material.for_tensorrt
             graph, kept, details = found.graph, found.best.fidelity.as_dict(), found.as_dict()
-        parity = {**material.parity_of(graph, precision), **kept}
+        # What runs them checks the engines again: most are not for the machine that builds them.
+        run = onnx_run(graph, fused=False)
+        parity = {**material.parity_of(f"the {precision} graph for TensorRT", run, precision), **kept}
         flavour, sources = FLAVOURS[word], []
         for frames, stem, suffix in ((None, "clip", ""), (1, "step", "-t1")):
             engine, header = build_engine(
@@ -218,6 +220,14 @@ def _engines(word: str, precision: Precision) -> Maker:
     return maker
 
 
+def _tflite(material: Material) -> list[ArtifactSource]:
+    from .litert import REQUIRES, tflite_run, to_tflite
+
+    model = to_tflite(material.subject.deployed, material.subject.contract)
+    parity = material.parity_of("the LiteRT model", tflite_run(model), "fp32")
+    return [ArtifactSource("tflite-fp32-t1", "tflite", "fp32", 1, {"step.tflite": model}, REQUIRES, parity)]
+
+
 _ONNX: Final = {"opset": str(OPSET)}
 
 Maker: TypeAlias = Callable[[Material], list[ArtifactSource]]
@@ -228,6 +238,7 @@ MAKERS: Final[dict[str, Maker]] = {
     "openvino": _openvino,
     "openvino-fp16": _openvino_fp16,
     "openvino-int8": _openvino_int8,
+    "tflite": _tflite,
     "tensorrt": _engines("tensorrt", "fp32"),
     "tensorrt-fp16": _engines("tensorrt", "fp16"),
     "tensorrt-int8": _engines("tensorrt", "int8"),

@@ -21,7 +21,7 @@ from uva_edge.extras import needs
     default="onnx",
     show_default=True,
     help="What to make, with commas between: onnx, onnx-int8, openvino, openvino-fp16, openvino-int8, tensorrt[-fp16|"
-    "-int8], tensorrt-rtx[-fp16|-int8].",
+    "-int8], tensorrt-rtx[-fp16|-int8], tflite.",
 )
 @click.option("--name", help="Name of the bundle  [default: the directory's]")
 @click.option(
