@@ -17,15 +17,17 @@ from uva_edge.errors import OptionError, ParityError
 from uva_edge.extras import needs
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
-from uva_edge.runtimes.backend import Run
+from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
 from uva_edge.strict_json import encode
 
+from .activations import onnx_activations, openvino_activations
 from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
 from .golden import golden_clip
 from .onnx import OPSET, onnx_run, static, to_onnx
 from .onnx_int8 import TENSORRT, to_int8
+from .qat import fine_tune
 from .tensorrt import FLAVOURS, LONGEST, PLAIN, EngineOptions, Precision, build_engine, half
 from .trials import Quantised
 
@@ -65,6 +67,7 @@ class Material:
     subject: Exportable
     splits: Splits | None = None
     engines: EngineOptions = PLAIN
+    qat_steps: int = 0
 
     @cached_property
     def graph(self) -> bytes:
@@ -72,10 +75,27 @@ class Material:
         return to_onnx(self.subject.deployed, self.subject.contract)
 
     @cached_property
+    def activations(self) -> dict[str, dict[str, int]]:
+        """What the float graph holds in memory, for the details of an artifact."""
+        return {"activations": onnx_activations(self.graph).as_dict()}
+
+    @cached_property
+    def quantisable(self) -> bytes:
+        """The float clip step that becomes INT8: `graph`, or one of weights that were tuned for it."""
+        subject = self.subject
+        if not self.qat_steps:
+            return self.graph
+        tuned = fine_tune(subject.deployed, subject.contract, self._clips, steps=self.qat_steps)
+        return to_onnx(tuned, subject.contract)
+
+    @cached_property
     def feeds(self) -> list[list[dict[str, NDArray[Any]]]]:
         """The steps of clips to learn ranges from."""
-        contract = self.subject.contract
-        return feeds_of(onnx_run(self.graph), contract, calibration_clips(self._footage().train(), contract))
+        return feeds_of(onnx_run(self.quantisable), self.subject.contract, self._clips)
+
+    @cached_property
+    def _clips(self) -> list[Frames]:
+        return calibration_clips(self._footage().train(), self.subject.contract)
 
     @cached_property
     def judge(self) -> Judge:
@@ -91,7 +111,12 @@ class Material:
 
     @cached_property
     def for_tensorrt(self) -> Quantised[bytes]:
-        return to_int8(self.graph, self.feeds, self.judge, integers=TENSORRT)
+        return to_int8(self.quantisable, self.feeds, self.judge, integers=TENSORRT)
+
+    @property
+    def tuning(self) -> dict[str, int]:
+        """Whether weights were tuned for INT8, for the details of an artifact."""
+        return {"qat_steps": self.qat_steps} if self.qat_steps else {}
 
     def parity_of(self, what: str, run: Run, precision: str) -> dict[str, float]:
         """How far steps of one frame are from the reference, chained over the golden clip.
@@ -131,20 +156,23 @@ def _torch(material: Material) -> list[ArtifactSource]:
 
 def _onnx(material: Material) -> list[ArtifactSource]:
     one = to_onnx(material.subject.deployed, material.subject.contract, frames=1)
+    clip = {"clip.onnx": material.graph}
     return [
-        ArtifactSource("onnx-fp32", "onnx", "fp32", None, {"clip.onnx": material.graph}, _ONNX, {}),
-        ArtifactSource("onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": one}, _ONNX, {}),
+        ArtifactSource("onnx-fp32", "onnx", "fp32", None, clip, _ONNX, {}, material.activations),
+        ArtifactSource(
+            "onnx-fp32-t1", "onnx", "fp32", 1, {"step.onnx": one}, _ONNX, {}, material.activations
+        ),
     ]
 
 
 def _onnx_int8(material: Material) -> list[ArtifactSource]:
-    found = to_int8(material.graph, material.feeds, material.judge)
-    kept, one = found.best.fidelity.as_dict(), static(found.graph, 1)
+    found = to_int8(material.quantisable, material.feeds, material.judge)
+    clip, step = {"clip-int8.onnx": found.graph}, {"step-int8.onnx": static(found.graph, 1)}
+    kept, held = found.best.fidelity.as_dict(), {"activations": onnx_activations(found.graph).as_dict()}
+    how = {**held, **material.tuning, **found.as_dict()}
     return [
-        ArtifactSource(
-            "onnx-int8", "onnx", "int8", None, {"clip-int8.onnx": found.graph}, _ONNX, kept, found.as_dict()
-        ),
-        ArtifactSource("onnx-int8-t1", "onnx", "int8", 1, {"step-int8.onnx": one}, _ONNX, kept),
+        ArtifactSource("onnx-int8", "onnx", "int8", None, clip, _ONNX, kept, how),
+        ArtifactSource("onnx-int8-t1", "onnx", "int8", 1, step, _ONNX, kept, held),
     ]
 
 
@@ -162,7 +190,8 @@ def _ir(material: Material, precision: Literal["fp32", "fp16"]) -> ArtifactSourc
     model = to_openvino(material.graph)
     half = precision == "fp16"
     files = ir_files(model, "clip-fp16" if half else "clip", material.facts, half=half)
-    return ArtifactSource(f"openvino-{precision}", "openvino", precision, None, files, REQUIRES, {})
+    name = f"openvino-{precision}"
+    return ArtifactSource(name, "openvino", precision, None, files, REQUIRES, {}, material.activations)
 
 
 def _openvino_int8(material: Material) -> list[ArtifactSource]:
@@ -170,23 +199,31 @@ def _openvino_int8(material: Material) -> list[ArtifactSource]:
         from .openvino import REQUIRES, ir_files, to_openvino
         from .openvino_int8 import to_openvino_int8
     found = to_openvino_int8(
-        to_openvino(material.graph), material.subject.contract, material.feeds, material.judge
+        to_openvino(material.quantisable), material.subject.contract, material.feeds, material.judge
     )
     files = ir_files(found.graph, "clip-int8", material.facts)
     kept = found.best.fidelity.as_dict()
-    return [ArtifactSource("openvino-int8", "openvino", "int8", None, files, REQUIRES, kept, found.as_dict())]
+    details = {
+        "activations": openvino_activations(found.graph).as_dict(),
+        **material.tuning,
+        **found.as_dict(),
+    }
+    return [ArtifactSource("openvino-int8", "openvino", "int8", None, files, REQUIRES, kept, details)]
 
 
 def _engines(word: str, precision: Precision) -> Maker:
     """The engines of one flavour and precision, of T from 1 to 64 and of T = 1."""
 
     def maker(material: Material) -> list[ArtifactSource]:
-        graph, kept, details = material.graph, {}, {}
+        graph, kept = material.graph, {}
+        details: dict[str, Any] = material.activations
         if precision == "fp16":
             graph = half(graph)
+            details = {"activations": onnx_activations(graph).as_dict()}
         elif precision == "int8":
             found = material.for_tensorrt
-            graph, kept, details = found.graph, found.best.fidelity.as_dict(), found.as_dict()
+            graph, kept = found.graph, found.best.fidelity.as_dict()
+            details = {"activations": onnx_activations(graph).as_dict(), **material.tuning, **found.as_dict()}
         # What runs them checks the engines again: most are not for the machine that builds them.
         run = onnx_run(graph, fused=False)
         parity = {**material.parity_of(f"the {precision} graph for TensorRT", run, precision), **kept}
@@ -225,7 +262,10 @@ def _tflite(material: Material) -> list[ArtifactSource]:
 
     model = to_tflite(material.subject.deployed, material.subject.contract)
     parity = material.parity_of("the LiteRT model", tflite_run(model), "fp32")
-    return [ArtifactSource("tflite-fp32-t1", "tflite", "fp32", 1, {"step.tflite": model}, REQUIRES, parity)]
+    files = {"step.tflite": model}
+    return [
+        ArtifactSource("tflite-fp32-t1", "tflite", "fp32", 1, files, REQUIRES, parity, material.activations)
+    ]
 
 
 _ONNX: Final = {"opset": str(OPSET)}

@@ -43,6 +43,7 @@ def export_bundle(
     to: Sequence[str] = DEFAULT,
     splits: Splits | None = None,
     engines: EngineOptions = PLAIN,
+    qat_steps: int = 0,
     accuracy: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Bundle:
     """Make the bundle of a checkpoint, or other artifacts of a bundle's network, and the weights for the reference.
@@ -55,6 +56,7 @@ def export_bundle(
         to: what to make, words of `uva_edge.export.artifacts.MAKERS`.
         splits: footage to calibrate with and to judge by; INT8 needs it.
         engines: how TensorRT engines are built.
+        qat_steps: of fine-tuning before INT8, on the train split (`uva_edge.export.qat`); 0 for none.
         accuracy: data set -> metric -> value, as measured on the checkpoint; a bundle brings its own.
 
     Raises:
@@ -66,9 +68,8 @@ def export_bundle(
     """
     if accuracy is None:
         accuracy = Bundle.open(source).manifest.accuracy if names_bundle(source) else {}
-    return write_verified(
-        exportable(source), destination, name=name, to=to, splits=splits, engines=engines, accuracy=accuracy
-    )
+    material = Material(exportable(source), splits, engines, qat_steps)
+    return write_verified(material, destination, name=name, to=to, accuracy=accuracy)
 
 
 def names_bundle(source: Path | str) -> bool:
@@ -118,18 +119,15 @@ def _exportable(network: UvaNet, lineage: Lineage) -> Exportable:
 
 
 def write_verified(
-    subject: Exportable,
+    material: Material,
     destination: Path,
     *,
     name: str,
     accuracy: Mapping[str, Mapping[str, float]],
     to: Sequence[str] = DEFAULT,
-    splits: Splits | None = None,
-    engines: EngineOptions = PLAIN,
 ) -> Bundle:
     """Make the artifacts of a network, run them all, and only then write the bundle; raises as `export_bundle`."""
-    material = Material(subject, splits, engines)
-    sources = make(material, to)
+    subject, sources = material.subject, make(material, to)
     facts: dict[str, Any] = {
         "name": name,
         "network": subject.network,

@@ -15,7 +15,7 @@ from uva_edge.models.tinyhd import GRID, TinyHD
 from uva_edge.models.tinyhd_checkpoint import load_tinyhd, read_tinyhd, tinyhd_bytes
 from uva_edge.models.tinyhd_step import HISTORY, TinyHDStep
 
-from .artifacts import Exportable
+from .artifacts import Exportable, Material
 from .bundles import tool_versions, write_verified
 from .onnx import INPUTS, OUTPUTS
 
@@ -53,7 +53,7 @@ def import_tinyhd(checkpoint: Path, destination: Path, *, name: str, grid: tuple
         lineage=_lineage(network, data),
         limits=_LIMITS,
     )
-    return write_verified(subject, destination, name=name, accuracy={})
+    return write_verified(Material(subject), destination, name=name, accuracy={})
 
 
 def _network(step: TinyHDStep, grid: tuple[int, int]) -> Network:

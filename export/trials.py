@@ -80,7 +80,8 @@ class Quantised(Generic[Graph]):
             layers = "\n".join(f"  {layer}" for layer in worst(graph))
             raise ParityError(
                 f"INT8 was not written: of {len(tried)} settings the best ({best.setting}) misses "
-                f"{'; '.join(missed)}. What loses most there:\n{layers}"
+                f"{'; '.join(missed)}. What loses most there:\n{layers}\n"
+                "Fine-tuning the weights for it may help: --qat 300"
             )
         return cls(graph, best, tuple(trial for trial, _ in tried))
 

@@ -39,7 +39,7 @@ def quick(bundle: Bundle, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> d
     step = ClipStep(load_checkpoint(untrained)[0]).eval()
     clip = golden._reference(step, bundle.manifest.contract, bundle.golden().frames[:4])
     monkeypatch.setattr(artifacts, "to_onnx", lambda step, contract, *, frames=None: graphs[frames])
-    monkeypatch.setattr(bundles, "golden_clip", lambda step, contract: clip)
+    monkeypatch.setattr(artifacts, "golden_clip", lambda step, contract: clip)
     return graphs
 
 
@@ -187,10 +187,18 @@ def test_a_graph_of_other_weights_is_refused(
     assert [path.name for path in place.parent.iterdir()] == ["small"]
 
 
+OF_NOWHERE = """
+<ir_version: 8, opset_import: ["" : 18, "nowhere" : 1]>
+clip_step (uint8[T, 32, 32, 3] frames, float[1, 64, 8, 8] state_in)
+=> (float[T, 32, 32] maps, float[1, 64, 8, 8] state_out)
+{ maps, state_out = nowhere.Step(frames, state_in) }
+"""
+
+
 def test_a_graph_that_no_engine_loads_is_refused(
     quick: dict[int | None, bytes], untrained: Path, tmp_path: Path
 ) -> None:
-    quick[None] = b"no model"
+    quick[None] = onnx.parser.parse_model(OF_NOWHERE).SerializeToString()
     with pytest.raises(ParityError, match="onnxruntime/onnx-fp32/T=1"):
         export_bundle(untrained, tmp_path / "new", name="small")
     assert not (tmp_path / "new").exists()

@@ -19,7 +19,7 @@ from uva_edge.bundle import Bundle  # noqa: E402
 from uva_edge.cli import main  # noqa: E402
 from uva_edge.errors import DataError, SessionError  # noqa: E402
 from uva_edge.export import golden  # noqa: E402
-from uva_edge.export.artifacts import Exportable  # noqa: E402
+from uva_edge.export.artifacts import Exportable, Material  # noqa: E402
 from uva_edge.export.golden import golden_clip  # noqa: E402
 from uva_edge.export.onnx import to_onnx  # noqa: E402
 from uva_edge.export.tinyhd import import_tinyhd  # noqa: E402
@@ -116,8 +116,8 @@ def test_the_command(
     """All of it but the slow steps, which other tests see."""
     taken: list[Exportable] = []
 
-    def instead(subject: Exportable, destination: Path, **facts: Any) -> Bundle:
-        taken.append(subject)
+    def instead(material: Material, destination: Path, **facts: Any) -> Bundle:
+        taken.append(material.subject)
         assert (destination, facts["name"]) == (tmp_path / "mine", "mine")
         return windowed
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from uva_edge.extras import needs
+
+from .shared import make_console, table
+
+if TYPE_CHECKING:
+    from uva_edge.bundle import Bundle
 
 
 @click.command()
@@ -30,6 +35,14 @@ from uva_edge.extras import needs
     help="Score the network on this data's val split (see evaluate); INT8 is calibrated on its train split.",
 )
 @click.option(
+    "--qat",
+    "qat_steps",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="STEPS",
+    help="Fine-tune the weights with rounded numbers before INT8; 300 is a good start  [default: not]",
+)
+@click.option(
     "--capability",
     "capabilities",
     multiple=True,
@@ -47,7 +60,9 @@ from uva_edge.extras import needs
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of measured tactics, read and written (full TensorRT).",
 )
-def export(source: str, output: Path, to: str, name: str | None, data: str | None, **engines: Any) -> None:
+def export(
+    source: str, output: Path, to: str, name: str | None, data: str | None, qat_steps: int, **engines: Any
+) -> None:
     """Make the bundle of SOURCE, a checkpoint or a bundle: artifacts, run and compared before anything is written."""
     with needs("export"):
         from uva_edge.export.artifacts import Splits
@@ -70,6 +85,23 @@ def export(source: str, output: Path, to: str, name: str | None, data: str | Non
         to=tuple(filter(None, to.split(","))),
         splits=splits,
         engines=EngineOptions(**engines),
+        qat_steps=qat_steps,
         accuracy=accuracy,
     )
+    make_console(stderr=True).print(_costs(bundle))
     click.echo(bundle.location)
+
+
+def _costs(bundle: Bundle) -> Any:
+    """What each artifact takes: flash, arithmetic and memory."""
+    network = bundle.manifest.network
+    header = ("artifact", "bytes", "parameters", "MACs a frame", "activations", "at once")
+    rows = []
+    for artifact in bundle.manifest.artifacts:
+        held = artifact.details.get("activations", {"total": None, "live": None})
+        figures = (network.parameters, network.macs_per_step, held["total"], held["live"])
+        size = sum(file.bytes for file in artifact.files)
+        rows.append(
+            (artifact.name, f"{size:,}", *("" if value is None else f"{value:,}" for value in figures))
+        )
+    return table(header, rows)
