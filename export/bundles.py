@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import uva_edge
 from uva_edge.bundle import Bundle
-from uva_edge.bundle_writer import ArtifactSource, write_bundle
+from uva_edge.bundle_writer import ArtifactSource, expect_place, write_bundle
 from uva_edge.errors import DataError, ExportError, ParityError
 from uva_edge.manifest import Contract, Lineage, Network, TensorSpec
 from uva_edge.models.checkpoint import checkpoint_bytes, load_checkpoint, read_checkpoint
@@ -127,6 +127,7 @@ def write_verified(
     to: Sequence[str] = DEFAULT,
 ) -> Bundle:
     """Make the artifacts of a network, run them all, and only then write the bundle; raises as `export_bundle`."""
+    expect_place(destination)
     subject, sources = material.subject, make(material, to)
     facts: dict[str, Any] = {
         "name": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -90,3 +91,20 @@ def test_every_page_is_reachable_from_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for page in PAGES[1:]:
         assert f"docs/{page.name}" in text, page.name
+
+
+def test_every_artifact_that_can_be_made_is_told() -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    from uva_edge.export.artifacts import MAKERS
+
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    for word in MAKERS:
+        assert f"`{word}`" in page, word
+
+
+def test_the_table_of_artifacts_is_that_of_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made by `python benchmarks/artifacts.py`."""
+    pytest.importorskip("torch", reason="needs the extra 'train'")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = importlib.import_module("artifacts").artifact_table()
+    assert "\n".join(table) in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")

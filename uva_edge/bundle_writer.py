@@ -115,6 +115,20 @@ def write_bundle(
     return Bundle.open(place)
 
 
+def expect_place(destination: str | os.PathLike[str]) -> None:
+    """Refuse a place that `write_bundle` would refuse, before the work on what it is to write.
+
+    Raises:
+        OutputError: something else is there, or nothing can be written there.
+    """
+    place = Path(os.path.abspath(destination))
+    with _as_output_error(place):
+        _expect_replaceable(place)
+        there = next(parent for parent in place.parents if parent.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise PermissionError(errno.EACCES, f"{there} is no directory that takes new files")
+
+
 def zip_bundle(bundle: Bundle, destination: str | os.PathLike[str]) -> Path:
     """Write `bundle` as the .zip `destination`, replacing a file that is there.
 

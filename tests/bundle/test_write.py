@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from uva_edge.bundle import Bundle
-from uva_edge.bundle_writer import ArtifactSource, write_bundle, zip_bundle
+from uva_edge.bundle_writer import ArtifactSource, expect_place, write_bundle, zip_bundle
 from uva_edge.errors import (
     BundleError,
     GoldenError,
@@ -149,6 +150,29 @@ def test_refused_place(case: str, ingredients: dict[str, Any], root: Path) -> No
     assert str(caught.value).startswith(str(place))
     assert message in str(caught.value)
     assert contents(root.parent) == before
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_place_is_refused_before_the_work(case: str, root: Path) -> None:
+    make, message = KEPT[case]
+    root.rename(root.with_name("source"))
+    place = root.with_name("place")
+    make(place)
+    with pytest.raises(OutputError, match=re.escape(message)):
+        expect_place(place)
+
+
+def test_a_place_that_takes_nothing_is_refused_before_the_work(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_place(root)
+    expect_place(tmp_path / "new" / "deep" / "bundle")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(OutputError, match=r"bundle\.json is no directory that takes new files"):
+        expect_place(root / "bundle.json" / "inside")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(OutputError, match="takes new files"):
+        expect_place(tmp_path / "new")
 
 
 # Interruptions. Each flush and each move fails in turn, before or after it took effect.

@@ -187,6 +187,41 @@ def test_a_graph_of_other_weights_is_refused(
     assert [path.name for path in place.parent.iterdir()] == ["small"]
 
 
+def test_an_interrupted_export_leaves_the_old_bundle(
+    quick: object, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "bundles" / "small"
+    export_bundle(untrained, place, name="small")
+    before = contents(place)
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    for step in ("make", "verify", "model_card", "write_bundle"):
+        with monkeypatch.context() as patch:
+            patch.setattr(bundles, step, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                export_bundle(untrained, place, name="small")
+        assert contents(place) == before, step
+        assert [path.name for path in place.parent.iterdir()] == ["small"], step
+
+
+def test_a_place_that_is_taken_is_refused_before_the_work(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundles, "make", lambda *_: pytest.fail("nothing should be made"))
+    (tmp_path / "taken").write_text("precious")
+    with pytest.raises(OutputError, match="expected a directory or nothing there, got a file"):
+        export_bundle(untrained, tmp_path / "taken", name="small")
+
+
+def test_an_onnx_file_is_no_source(bundle: Bundle, tmp_path: Path) -> None:
+    graph = tmp_path / "other.onnx"
+    graph.write_bytes(graph_of(bundle, None))
+    with pytest.raises(DataError, match=r"other\.onnx: expected a checkpoint that uva_edge wrote"):
+        export_bundle(graph, tmp_path / "new", name="new")
+
+
 OF_NOWHERE = """
 <ir_version: 8, opset_import: ["" : 18, "nowhere" : 1]>
 clip_step (uint8[T, 32, 32, 3] frames, float[1, 64, 8, 8] state_in)

@@ -304,6 +304,24 @@ def test_where_nothing_is_known_an_assistant_is_the_truth(assisted: CoupledRecip
     torch.testing.assert_close(taught.teacher.sum(dim=(1, 2)), torch.ones(4))
 
 
+def test_a_coarser_assistant_sees_the_views_smaller(fine: Targets, tmp_path: Path) -> None:
+    """R = 64 with an assistant that sees 32: its maps are enlarged, and stay densities."""
+    path = tmp_path / "coarser.safetensors"
+    torch.manual_seed(1)
+    network = UvaNet(UvaNetConfig(32)).eval()
+    save_checkpoint(path, network, {})
+    recipe = CoupledRecipe(
+        **{**SMALL, "network": UvaNetConfig(64)}, assistant=str(path), assistant_resolution=32
+    )
+    assert recipe.view_resolution == 64
+    taught = Assistant.of(recipe).teach(fine)
+    small = Assistant.of(recipe)._maps(fine.at(32))
+    assert taught.teacher.shape == (4, 64, 64)
+    torch.testing.assert_close(taught.teacher.sum(dim=(1, 2)), torch.ones(4))
+    coarse = taught.teacher.reshape(4, 32, 2, 32, 2).sum(dim=(2, 4))
+    assert np.corrcoef(coarse.numpy().ravel(), small.numpy().ravel())[0, 1] > 0.95
+
+
 def test_a_run_with_an_assistant_learns(
     assisted: CoupledRecipe, toy: Any, fabric: Any, tmp_path: Path
 ) -> None:
