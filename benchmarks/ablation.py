@@ -87,7 +87,7 @@ def rows(student: int, fusion: int) -> Iterator[Row]:
 
 def resolution_rows(steps: int) -> Iterator[Row]:
     """[UVA] table 3: one recipe at every resolution, with equal steps."""
-    for side in (32, 64, 96, 128):
+    for side in (32, 64, 96, 128, 256):
         recipe = CoupledRecipe(
             network=UvaNetConfig(resolution=side), student_steps=steps // 3, steps=steps - steps // 3
         )

@@ -24,11 +24,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge import SaliencyPredictor, __version__, environment
+from uva_edge import Bundle, SaliencyPredictor, __version__, environment
 from uva_edge.data.synthetic import AerialScene
 from uva_edge.preprocess import network_input
 from uva_edge.runtimes.backend import SessionOptions
 from uva_edge.runtimes.registry import BACKENDS
+from uva_edge.runtimes.selection import Plan, plan_for
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 REFERENCE = "torch"
@@ -82,10 +83,16 @@ def main() -> None:
 def measure(
     bundle: str, camera: list[NDArray[np.uint8]], threads: int, length: int, rounds: int
 ) -> list[Row]:
-    """One table: all installed backends, interleaved."""
-    names = [name for name, backend in BACKENDS.items() if backend.installed().ok]
-    predictors = {name: SaliencyPredictor(bundle, backend=name, threads=threads) for name in names}
-    session_times, total_times = _session_times(predictors, threads, camera, length, rounds), Times()
+    """One table: all installed backends in all precisions that the bundle has for them, interleaved."""
+    plans = _plans(bundle)
+    names = list(plans)
+    predictors = {
+        name: SaliencyPredictor(
+            bundle, backend=plan.backend.name, precision=plan.clip.precision, threads=threads
+        )
+        for name, plan in plans.items()
+    }
+    session_times, total_times = _session_times(bundle, plans, threads, camera, length, rounds), Times()
     for name in names:
         total_times[name] = []
     calls = {name: _end_to_end(predictor, length) for name, predictor in predictors.items()}
@@ -104,8 +111,21 @@ def measure(
     ]
 
 
+def _plans(bundle: str) -> dict[str, Plan]:
+    """By what a table calls them; float32 has no word of its own."""
+    tried = {
+        name if precision == "fp32" else f"{name} {precision}": plan_for(
+            Bundle.open(bundle), backend, precision
+        )
+        for name, backend in BACKENDS.items()
+        for precision in ("fp32", "int8")
+    }
+    return {label: plan for label, plan in tried.items() if isinstance(plan, Plan)}
+
+
 def _session_times(
-    predictors: dict[str, SaliencyPredictor],
+    bundle: str,
+    plans: dict[str, Plan],
     threads: int,
     camera: list[NDArray[np.uint8]],
     length: int,
@@ -113,20 +133,18 @@ def _session_times(
 ) -> Times:
     """The engines alone, on inputs that are ready, the state chained."""
     calls: dict[str, Callable[[list[NDArray[np.uint8]]], object]] = {}
-    for name, predictor in predictors.items():
-        artifacts = predictor.bundle.manifest.artifacts
-        fitting = [a for a in artifacts if a.format in BACKENDS[name].formats and a.frames in (None, length)]
-        artifact = max(fitting, key=lambda a: a.frames or 0)
-        session = BACKENDS[name].load(predictor.bundle, artifact, SessionOptions(threads=threads))
-        state = [np.zeros(predictor.bundle.manifest.contract.state_shape, np.float32)]
+    opened = Bundle.open(bundle)
+    for name, plan in plans.items():
+        artifact = plan.step if length == 1 else plan.clip
+        session = plan.backend.load(opened, artifact, SessionOptions(threads=threads))
+        state = [np.zeros(opened.manifest.contract.state_shape, np.float32)]
 
         def call(inputs: list[NDArray[np.uint8]], session=session, state=state) -> None:  # type: ignore[no-untyped-def]
             state[0] = session.run(inputs[0], state[0])[1]
 
         calls[name] = call
-    side = next(iter(predictors.values())).resolution
-    inputs = np.stack([network_input(frame, side) for frame in camera])
-    times: Times = {name: [] for name in predictors}
+    inputs = np.stack([network_input(frame, opened.manifest.contract.resolution) for frame in camera])
+    times: Times = {name: [] for name in plans}
     for round_ in range(rounds * (8 if length == 1 else 1) + WARM_UP):
         chunk = np.roll(inputs, round_, axis=0)[:length].copy()
         for name, call in calls.items():
@@ -196,7 +214,7 @@ def _machine() -> str:
     return (
         f"Machine: {cpu.model}, {cpu.cores} usable cores, class {cpu.processor_class}. Load before the run: "
         f"{os.getloadavg()[0]:.2f}. uva_edge {__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}, "
-        f"OpenCV {cv2.__version__}, {versions}. Float32."
+        f"OpenCV {cv2.__version__}, {versions}. Float32 unless said otherwise."
     )
 
 
