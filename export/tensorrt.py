@@ -115,8 +115,10 @@ def host_platform() -> str:
 def half(graph: bytes) -> bytes:
     """A float clip step in float16; frames, state and maps stay what the contract says."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = convert_float_to_float16(onnx.load_from_string(graph), keep_io_types=True)
+    OnnxModel(model).topological_sort()  # the converter leaves its casts at the end
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -88,7 +88,7 @@ def select(
         return _select_named(bundle, backend(name), precision)
     order, processor = candidates(bundle, precision), probe_cpu().processor_class
     decisions: list[Decision] = []
-    chosen: Plan | None = None
+    chosen, best = None, ""
     for rank, candidate in enumerate(order, start=1):
         label = candidate.label
         plan = plan_for(bundle, BACKENDS[candidate.backend], candidate.precision, imports=chosen is None)
@@ -97,11 +97,11 @@ def select(
         elif words := refused.get((candidate.backend, plan.step.name)):
             decisions.append(Decision(label, "rejected", words))
         elif chosen is None:
-            chosen = plan
+            chosen, best = plan, label
             reason = f"rank {rank} of {len(order)} on {processor}, runs {plan.step.name}"
             decisions.append(Decision(label, "chosen", reason))
         else:
-            reason = f"rank {rank} of {len(order)} on {processor}, after {chosen.backend.name}"
+            reason = f"rank {rank} of {len(order)} on {processor}, after {best}"
             decisions.append(Decision(label, "possible", reason))
     if chosen is None:
         raise nothing_left(bundle, precision, decisions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -79,6 +80,7 @@ def test_bytes_enter_a_cast(material: Material) -> None:
 
 def test_float16_keeps_the_contract(material: Material, contract: Any) -> None:
     graph = half(material.graph)
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
     kinds = {
         value.name: value.type.tensor_type.elem_type for value in onnx.load_from_string(graph).graph.input
     }
@@ -227,6 +229,9 @@ def test_from_the_shell(rtx: Any, tmp_path: Path) -> None:
     arguments = ["export", "uva-32", "-o", str(place), "--to", "tensorrt-rtx-fp16"]
     result = CliRunner().invoke(main, [*arguments, "--capability", "7.5", "--capability", "8.9"])
     assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(place)
+    assert "165,337 parameters, 11,054,080 multiply-accumulates a frame" in result.stderr
+    assert re.search(r"tensorrt-rtx-fp16-t1 +│ [\d,]+ +│ 693,990 +│ 114,688", result.stderr), result.stderr
     requires = Bundle.open(place).artifact("tensorrt-rtx-fp16").requires
     assert requires["compute_capability"] == "7.5 8.9"
 

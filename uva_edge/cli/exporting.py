@@ -88,20 +88,19 @@ def export(
         qat_steps=qat_steps,
         accuracy=accuracy,
     )
-    make_console(stderr=True).print(_costs(bundle))
+    _print_costs(bundle)
     click.echo(bundle.location)
 
 
-def _costs(bundle: Bundle) -> Any:
-    """What each artifact takes: flash, arithmetic and memory."""
-    network = bundle.manifest.network
-    header = ("artifact", "bytes", "parameters", "MACs a frame", "activations", "at once")
-    rows = []
+def _print_costs(bundle: Bundle) -> None:
+    """What each artifact takes of flash and of memory, and all of them of arithmetic."""
+    network, rows = bundle.manifest.network, []
     for artifact in bundle.manifest.artifacts:
-        held = artifact.details.get("activations", {"total": None, "live": None})
-        figures = (network.parameters, network.macs_per_step, held["total"], held["live"])
-        size = sum(file.bytes for file in artifact.files)
-        rows.append(
-            (artifact.name, f"{size:,}", *("" if value is None else f"{value:,}" for value in figures))
-        )
-    return table(header, rows)
+        held = artifact.details.get("activations", {})
+        figures = (sum(file.bytes for file in artifact.files), held.get("total"), held.get("live"))
+        rows.append((artifact.name, *("" if value is None else f"{value:,}" for value in figures)))
+    console = make_console(stderr=True)
+    console.print(
+        f"{network.parameters:,} parameters, {network.macs_per_step:,} multiply-accumulates a frame"
+    )
+    console.print(table(("artifact", "bytes", "activations", "at once"), rows))
