@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def clips(splits: Splits, contract: Any) -> list[Any]:
 
 def rounded_error(step: Any, like: Any, contract: Any, clips: list[Any]) -> float:
     """Mean error of a step whose numbers are rounded, against the maps and the states of another."""
-    lessons = [qat._lesson(like, contract, clip) for clip in clips]
+    step, lessons = copy.deepcopy(step), [qat._lesson(like, contract, clip) for clip in clips]
     with qat._rounding(step, lessons), torch.no_grad():
         return float(np.mean([lesson.error(*step(lesson.frames, lesson.state)) for lesson in lessons]))
 
@@ -49,7 +50,7 @@ def test_weights_learn_to_bear_rounding(
 
 def test_it_is_a_float_network_again(material: Material, splits: Splits) -> None:
     tuned = Material(material.subject, splits, qat_steps=3)
-    before = material.subject.deployed.state_dict()
+    before = copy.deepcopy(material.subject.deployed.state_dict())
     found = material.judge(onnx_run(tuned.quantisable))
     assert 0.999 < found.cc_clips < 1
     assert 0.999 < found.cc_stills < 1
