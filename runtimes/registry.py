@@ -27,7 +27,7 @@ PRIORITY: Final[dict[str, tuple[str, ...]]] = {
 
 INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, the backends whose INT8 measured faster than any float32. On AVX2 it is ONNX Runtime's, by
-    # 14 to 24 % one frame at a time (docs/performance.md); with 8-bit dot products OpenVINO's, 0.33 against 0.36 ms
+    # 15 to 22 % one frame at a time (docs/performance.md); with 8-bit dot products OpenVINO's, 0.33 against 0.36 ms
     # at 32x32 and 0.68 against 0.97 at 64x64, where ONNX Runtime's loses.
     "avx2": ("onnxruntime",),
     "avx512_vnni": ("openvino",),
