@@ -48,8 +48,9 @@ class Activations:
     total: int
     live: int
 
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
+    def as_details(self) -> dict[str, dict[str, int]]:
+        """For the details of an artifact."""
+        return {"activations": asdict(self)}
 
 
 @dataclass(frozen=True)

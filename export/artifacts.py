@@ -77,7 +77,7 @@ class Material:
     @cached_property
     def activations(self) -> dict[str, dict[str, int]]:
         """What the float graph holds in memory, for the details of an artifact."""
-        return {"activations": onnx_activations(self.graph).as_dict()}
+        return onnx_activations(self.graph).as_details()
 
     @cached_property
     def quantisable(self) -> bytes:
@@ -126,7 +126,7 @@ class Material:
         Raises:
             ParityError: further than the precision may be.
         """
-        maps, state = run_chained(run, self.subject.contract, self.golden, 1)
+        maps, state = run_chained(run, self.subject.contract, self.golden.frames, 1)
         errors, problems = compare(self.golden, maps, state, TOLERANCES[precision])
         if errors is None or problems:
             raise ParityError(f"nothing was written, since {what} misses its gate: {', '.join(problems)}")
@@ -168,7 +168,7 @@ def _onnx(material: Material) -> list[ArtifactSource]:
 def _onnx_int8(material: Material) -> list[ArtifactSource]:
     found = to_int8(material.quantisable, material.feeds, material.judge)
     clip, step = {"clip-int8.onnx": found.graph}, {"step-int8.onnx": static(found.graph, 1)}
-    kept, held = found.best.fidelity.as_dict(), {"activations": onnx_activations(found.graph).as_dict()}
+    kept, held = found.best.fidelity.as_dict(), onnx_activations(found.graph).as_details()
     how = {**held, **material.tuning, **found.as_dict()}
     return [
         ArtifactSource("onnx-int8", "onnx", "int8", None, clip, _ONNX, kept, how),
@@ -204,7 +204,7 @@ def _openvino_int8(material: Material) -> list[ArtifactSource]:
     files = ir_files(found.graph, "clip-int8", material.facts)
     kept = found.best.fidelity.as_dict()
     details = {
-        "activations": openvino_activations(found.graph).as_dict(),
+        **openvino_activations(found.graph).as_details(),
         **material.tuning,
         **found.as_dict(),
     }
@@ -219,11 +219,11 @@ def _engines(word: str, precision: Precision) -> Maker:
         details: dict[str, Any] = material.activations
         if precision == "fp16":
             graph = half(graph)
-            details = {"activations": onnx_activations(graph).as_dict()}
+            details = onnx_activations(graph).as_details()
         elif precision == "int8":
             found = material.for_tensorrt
             graph, kept = found.graph, found.best.fidelity.as_dict()
-            details = {"activations": onnx_activations(graph).as_dict(), **material.tuning, **found.as_dict()}
+            details = {**onnx_activations(graph).as_details(), **material.tuning, **found.as_dict()}
         # What runs them checks the engines again: most are not for the machine that builds them.
         run = onnx_run(graph, fused=False)
         parity = {**material.parity_of(f"the {precision} graph for TensorRT", run, precision), **kept}

@@ -10,7 +10,7 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 from uva_edge.metrics import nss, resize_map
 from uva_edge.runtimes.backend import Frames, Maps, Run, first_state
-from uva_edge.runtimes.conformance import LARGEST_NSS_LOSS, LEAST_CC, correlations
+from uva_edge.runtimes.conformance import LARGEST_NSS_LOSS, LEAST_CC, correlations, run_chained
 
 from .calibration import Evidence
 
@@ -97,11 +97,7 @@ class Judge:
 
     def _chained(self, run: Run, clip: Frames) -> Maps:
         """One frame at a time, as a camera gives them."""
-        state, maps = first_state(self._contract, run, clip[:1]), []
-        for index in range(len(clip)):
-            found, state = run(clip[index : index + 1], state)
-            maps.append(found)
-        return np.concatenate(maps)
+        return run_chained(run, self._contract, clip, 1)[0]
 
     def _pictures(self, run: Run) -> Maps:
         """Each still as the first frame of a stream of its own."""

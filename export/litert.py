@@ -14,6 +14,8 @@ from uva_edge.extras import needs
 from uva_edge.manifest import Contract
 from uva_edge.runtimes.backend import Frames, Maps, Run, State
 
+from .onnx import blank_state
+
 REQUIRES: Final = {"litert": "2"}
 
 
@@ -27,7 +29,7 @@ def to_tflite(step: nn.Module, contract: Contract) -> bytes:
     with needs("litert"):
         import litert_torch
     frames = torch.zeros(1, *contract.grid, 3, dtype=torch.uint8)
-    state = torch.zeros(contract.state_shape, dtype=getattr(torch, contract.state_in.dtype))
+    state = blank_state(contract)
     with tempfile.TemporaryDirectory(prefix="uva-edge-litert-") as scratch:
         path = Path(scratch) / "step.tflite"
         try:

@@ -45,7 +45,7 @@ def to_onnx(step: nn.Module, contract: Contract, *, frames: int | None = None) -
         raise OptionError(f"frames must be at least 1, or None for any number; got {frames}")
     rows, columns = contract.grid
     example = torch.zeros(frames or 3, rows, columns, 3, dtype=torch.uint8)
-    state = torch.zeros(contract.state_shape, dtype=_DTYPES[contract.state_in.dtype])
+    state = blank_state(contract)
     time = torch.export.Dim("T", min=1, max=1 << 16)
     shapes = {"frames": None if frames else {0: time}, "state": None}
     try:
@@ -69,6 +69,11 @@ def to_onnx(step: nn.Module, contract: Contract, *, frames: int | None = None) -
     model = _plain(program.model_proto)
     _check(model, frames)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def blank_state(contract: Contract) -> torch.Tensor:
+    """Zeros of the state's shape and dtype."""
+    return torch.zeros(contract.state_shape, dtype=_DTYPES[contract.state_in.dtype])
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,6 +18,8 @@ from uva_edge.errors import ExportError
 from uva_edge.manifest import Contract
 from uva_edge.runtimes.backend import Frames
 
+from .onnx import blank_state
+
 _CONVOLUTIONS: Final = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 _WEIGHT_LEVEL: Final = 63
 """Seven bits around zero, for the reason that `uva_edge.export.onnx_int8` gives."""
@@ -80,7 +82,7 @@ def _share(found: Tensor, expected: Tensor) -> Tensor:
 
 def _lesson(step: nn.Module, contract: Contract, clip: Frames) -> _Lesson:
     frames = torch.from_numpy(clip)
-    state = torch.zeros(contract.state_shape, dtype=getattr(torch, contract.state_in.dtype))
+    state = blank_state(contract)
     with torch.no_grad():
         _, state = step(frames[:1], state)
         maps, after = step(frames[1:], state)

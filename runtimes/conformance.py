@@ -18,7 +18,7 @@ from uva_edge.errors import BackendError, BundleError
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 
-from .backend import Backend, Maps, Run, SessionOptions, State, first_state
+from .backend import Backend, Frames, Maps, Run, SessionOptions, State, first_state
 from .registry import BACKENDS
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
@@ -162,7 +162,7 @@ def run_case(
     try:
         session = backend.load(bundle, artifact, options)
         try:
-            maps, state = run_chained(session.run, bundle.manifest.contract, golden, case.length)
+            maps, state = run_chained(session.run, bundle.manifest.contract, golden.frames, case.length)
         finally:
             session.close()
     except (BackendError, BundleError) as error:
@@ -176,13 +176,13 @@ def run_case(
     )
 
 
-def run_chained(run: Run, contract: Contract, golden: Golden, length: int | None) -> tuple[Maps, State]:
-    """The golden clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
-    state = first_state(contract, run, golden.frames[:1])
+def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, State]:
+    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
+    state = first_state(contract, run, clip[:1])
     maps = []
-    step = length or len(golden.frames)
-    for start in range(0, len(golden.frames), step):
-        out, state = run(golden.frames[start : start + step], state)
+    step = length or len(clip)
+    for start in range(0, len(clip), step):
+        out, state = run(clip[start : start + step], state)
         maps.append(out)
     return np.concatenate(maps), state
 

@@ -111,7 +111,7 @@ def test_the_clip_shows_whether_the_state_is_passed_on(bundle: Bundle) -> None:
     golden, backend = bundle.golden(), BACKENDS["onnxruntime"]
     (case, *_) = (case for case in cases(bundle, [backend]) if case.length == 1)
     session = backend.load(bundle, bundle.artifact(case.artifact), SessionOptions())
-    chained, _ = run_chained(session.run, bundle.manifest.contract, golden, 1)
+    chained, _ = run_chained(session.run, bundle.manifest.contract, golden.frames, 1)
     blank = np.zeros_like(golden.state)
     alone = np.concatenate([session.run(frame[None], blank)[0] for frame in golden.frames])
     differs = np.abs(chained - alone).max(axis=(1, 2)) > 100 * TOLERANCES["fp32"].max_abs
