@@ -1,0 +1,233 @@
+"""Integer constants for the C of a network: ranges learned on moving clips, weights of seven bits, a search by the gate.
+
+`uva_edge.runtimes.native.reference` says what is computed with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uva_edge.runtimes.backend import Frames
+from uva_edge.runtimes.native.integers import Integers
+from uva_edge.runtimes.native.parameters import Array, Parameters
+from uva_edge.runtimes.native.reference import ATTENTION_BITS, INPUT_ZERO
+from uva_edge.runtimes.native.topology import BlockShape, Topology
+
+from .native_ranges import Ranges
+
+_WEIGHT_LIMIT: Final = 63
+_LEAST_SCALE: Final = 1 / 64
+"""Of a channel's weights, beside the largest of its layer: below it a 16-bit multiplier would lose bits."""
+_SPREAD: Final = 8
+"""Largest ratio of the scales of a layer's channels."""
+_WIDE: Final = 30000
+"""What the largest seen becomes as int16; the rest is headroom."""
+_SUM_BITS: Final = 60000
+"""Bound of a sum of absolute attention weights: times an int16 it stays within int32."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to learn ranges: what share of the values each must hold."""
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"ranges of {self.share:.4%} of the values"
+
+
+def quantise(topology: Topology, parameters: Parameters, ranges: Ranges, setting: Setting) -> Integers:
+    """The constants for a network whose activations have such ranges."""
+    return _Quantiser(topology, parameters, ranges, setting.share).integers()
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """uint8 u stands for ``(u - zero) scale``."""
+
+    scale: NDArray[np.float64] | float  # of each channel, or of all
+    zero: int = 0
+
+
+class _Quantiser:
+    def __init__(self, topology: Topology, parameters: Parameters, ranges: Ranges, share: float) -> None:
+        self._topology, self._parameters = topology, parameters
+        self._ranges, self._share = ranges, share
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def integers(self) -> Integers:
+        topology = self._topology
+        seen = self._convolve("first", [_Scale(1 / 128, INPUT_ZERO)], [3])
+        wide = 0.0
+        for shape in topology.low_level:
+            wide, seen = self._block(shape, [seen], [shape.inputs], None)
+        self._arrays["state.scale"] = np.array([wide], np.float32)
+        state, features = wide, topology.features
+        parts, sizes = [], []
+        if topology.spatial:
+            residual, scale = state, seen
+            for shape in topology.spatial:
+                residual, scale = self._block(shape, [scale], [shape.inputs], residual)
+            parts.append(scale)
+        if topology.temporal:
+            inputs = [seen, self._narrow("difference", state, *self._range("difference"))]
+            widths = [features, features]
+            for shape in topology.temporal:
+                _, scale = self._block(shape, inputs, widths, None)
+                inputs, widths = [scale], [shape.outputs]
+            parts.append(scale)
+        sizes = [topology.paths // len(parts)] * len(parts)
+        scale = self._convolve("fuse7", parts, sizes)
+        wide = scale.scale / 128
+        for shape in topology.decoder:
+            wide, scale = self._block(shape, [scale], [shape.inputs], wide)
+        scale = self._convolve("up11", [scale], [topology.narrow])
+        self._peak(scale)
+        return Integers(topology, self._arrays)
+
+    # --- layers -----------------------------------------------------------------------------------------
+
+    def _block(
+        self, shape: BlockShape, inputs: Sequence[_Scale], widths: Sequence[int], residual: float | None
+    ) -> tuple[float, _Scale]:
+        """Gives the scale of its int16, and that of its uint8."""
+        name = shape.name
+        hidden = self._convolve(f"{name}.expand", inputs, widths)
+        hidden = self._depthwise(f"{name}.depthwise", hidden)
+        sums = self._weights(f"{name}.project", [hidden], [shape.hidden])
+        # One shift for all channels, each of which so has a scale of its own.
+        shift = _shift(self._ranges.largest(f"{name}.project") / sums, _WIDE)
+        self._scalar(f"{name}.project.shift", shift)
+        self._round(f"{name}.project", shift)
+        projected = sums * 2.0**shift
+        low, high = self._range(name)
+        wide = max(-low, high) / _WIDE
+        wide = max(wide, float(projected.max()) / 1.9, (residual or 0.0) / 1.9)
+        one = 1 << ATTENTION_BITS
+        self._arrays[f"{name}.gain"] = np.round(projected / wide * one).astype(np.int16)
+        if shape.residual:
+            assert residual is not None
+            self._scalar(f"{name}.residual", round(residual / wide * one))
+        if shape.attention:
+            self._attention(shape, projected)
+        return wide, self._narrow(name, wide, low, high)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        return self._ranges.of(name, self._share)
+
+    def _attention(self, shape: BlockShape, projected: NDArray[np.float64]) -> None:
+        name = shape.name
+        self._scalar(f"{name}.mean", round(2**31 / shape.output_size**2))
+        squeeze = self._parameters[f"{name}.squeeze"] * projected[:, None]
+        squeezed, scale = _bounded(squeeze, 2047)
+        self._arrays[f"{name}.squeeze"] = squeezed
+        hidden = self._ranges.of(f"{name}.attention")[1]
+        shift = _shift(np.array([max(hidden, 1e-6) / scale]), _WIDE)
+        self._scalar(f"{name}.squeeze.shift", shift)
+        excited, factor = _bounded(self._parameters[f"{name}.excite"].astype(np.float64), 8191)
+        self._arrays[f"{name}.excite"] = excited
+        # A score in steps of 1/64, the table's, with 23 fraction bits.
+        self._scalar(f"{name}.score", round(scale * 2.0**shift * factor * 64 * 2**23))
+
+    def _narrow(self, name: str, wide: float, low: float, high: float) -> _Scale:
+        low, high = min(low, 0.0), max(high, 0.0)
+        # The multiplier is an integer, and the scale is what follows from it: no channel is off by its rounding.
+        multiplier = max(1, min(32767, int(2**15 * wide * 255 / max(high - low, 1e-6))))
+        scale = wide * 2**15 / multiplier
+        self._scalar(f"{name}.narrow", multiplier)
+        zero = int(np.clip(round(-low / scale), 0, 255))
+        self._scalar(f"{name}.zero", zero)
+        return _Scale(scale, zero)
+
+    def _convolve(
+        self, name: str, inputs: Sequence[_Scale], widths: Sequence[int]
+    ) -> _Scale:
+        return self._requantised(name, self._weights(name, inputs, widths))
+
+    def _depthwise(self, name: str, hidden: _Scale) -> _Scale:
+        weight = self._parameters[f"{name}.weight"].astype(np.float64)
+        scales = _channel_scales(np.abs(weight).max(axis=(0, 1)))
+        self._arrays[f"{name}.weight"] = np.round(weight / scales).astype(np.int8)
+        sums = scales * hidden.scale
+        self._arrays[f"{name}.bias"] = np.round(self._parameters[f"{name}.bias"] / sums).astype(np.int32)
+        return self._requantised(name, sums)
+
+    def _weights(self, name: str, inputs: Sequence[_Scale], widths: Sequence[int]) -> NDArray[np.float64]:
+        """Quantises weights and bias; gives what 1 of each channel's sum stands for."""
+        scale = max(float(np.max(part.scale)) for part in inputs)
+        relative = np.concatenate(
+            [np.broadcast_to(part.scale / scale, width) for part, width in zip(inputs, widths, strict=True)]
+        )
+        zeros = np.concatenate([np.full(width, part.zero) for part, width in zip(inputs, widths, strict=True)])
+        weight = self._parameters[f"{name}.weight"] * relative[:, None]
+        scales = _channel_scales(np.abs(weight).max(axis=(0, 1, 2)))
+        integers = np.round(weight / scales)
+        self._arrays[f"{name}.weight"] = integers.astype(np.int8)
+        sums = scales * scale
+        offsets = (integers * zeros[:, None]).sum(axis=2)  # of each tap
+        if name.startswith("up"):
+            # An output of a transposed convolution meets 2x2 of the 4x4 taps, by its phase.
+            offset = offsets.reshape(2, 2, 2, 2, -1).sum(axis=(0, 2))[::-1, ::-1]
+        else:
+            offset = offsets.sum(axis=(0, 1))
+        bias = np.round(self._parameters[f"{name}.bias"] / sums) - offset
+        self._arrays[f"{name}.bias"] = bias.astype(np.int32)
+        return sums
+
+    def _requantised(self, name: str, sums: NDArray[np.float64]) -> _Scale:
+        if name.endswith((".expand", ".depthwise")):
+            # Each channel its own: what follows multiplies channels, and takes their scales into its weights.
+            highest = self._ranges.highest(name, self._share)
+            scale = np.clip(np.maximum(highest, highest.max() / _SPREAD), 1e-3, 6.0) / 255
+        else:
+            scale = np.float64(min(6.0, max(self._range(name)[1], 1e-3)) / 255)
+        ratio = sums / scale
+        shift = max(0, min(16, int(np.floor(-np.log2(ratio.max() * 2**15 / 32767)))))
+        multipliers = np.round(ratio * 2.0 ** (15 + shift))
+        self._scalar(f"{name}.shift", shift)
+        self._arrays[f"{name}.multiplier"] = multipliers.astype(np.int16)
+        self._round(name, shift)
+        return _Scale(scale)
+
+    def _peak(self, scale: _Scale) -> None:
+        sums = float(self._weights("up12", [scale], [self._topology.up])[0])
+        # exp(-d sums) = 2^(-t / 256); beyond 2^-16 there is nothing left of the map.
+        per_unit = sums * np.log2(np.e) * 256
+        cap = int(np.ceil(16 * 256 / per_unit)) + 1
+        shift = int(np.floor(np.log2((2**31 - 1) / (cap * per_unit)))) - 1
+        multiplier = round(per_unit * 2.0**shift)
+        self._scalar("peak.cap", min(cap, (2**31 - 1) // multiplier))
+        self._scalar("peak.multiplier", multiplier)
+        self._scalar("peak.shift", shift)
+
+    # --- arrays -----------------------------------------------------------------------------------------
+
+    def _round(self, name: str, shift: int) -> None:
+        """The bias takes up the half by which a shift rounds."""
+        if shift:
+            self._arrays[f"{name}.bias"] = self._arrays[f"{name}.bias"] + np.int32(1 << (shift - 1))
+
+    def _scalar(self, name: str, value: int) -> None:
+        if not -(2**31) <= value < 2**31:
+            raise OverflowError(f"{name}: {value} is no int32")
+        self._arrays[name] = np.array([value], np.int32)
+
+
+def _channel_scales(largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(largest, max(float(largest.max()) * _LEAST_SCALE, 1e-9)) / _WEIGHT_LIMIT
+
+
+def _shift(largest: NDArray[np.float64], limit: int) -> int:
+    """Bits to shift right so that the largest comes within the limit."""
+    return max(0, int(np.ceil(np.log2(max(float(largest.max()), 1.0) / limit))))
+
+
+def _bounded(weight: NDArray[np.float64], limit: int) -> tuple[NDArray[np.int16], float]:
+    """int16 of a matrix [inputs, outputs] whose columns' absolute sums stay bounded, and their scale."""
+    scale = max(np.abs(weight).max() / limit, np.abs(weight).sum(axis=0).max() / _SUM_BITS, 1e-9)
+    return np.round(weight / scale).astype(np.int16), float(scale)

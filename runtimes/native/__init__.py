@@ -1,0 +1,1 @@
+"""UVA-Net as plain C: its constants, the numpy reference of its integers, the source that is generated from them."""
