@@ -19,12 +19,14 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
 from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
+from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
 from uva_edge.strict_json import encode
 
 from .activations import onnx_activations, openvino_activations
 from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
 from .golden import golden_clip
+from .native_int8 import to_native_int8
 from .onnx import OPSET, onnx_run, static, to_onnx
 from .onnx_int8 import TENSORRT, to_int8
 from .qat import fine_tune
@@ -85,16 +87,17 @@ class Material:
         subject = self.subject
         if not self.qat_steps:
             return self.graph
-        tuned = fine_tune(subject.deployed, subject.contract, self._clips, steps=self.qat_steps)
+        tuned = fine_tune(subject.deployed, subject.contract, self.clips, steps=self.qat_steps)
         return to_onnx(tuned, subject.contract)
 
     @cached_property
     def feeds(self) -> list[list[dict[str, NDArray[Any]]]]:
         """The steps of clips to learn ranges from."""
-        return feeds_of(onnx_run(self.quantisable), self.subject.contract, self._clips)
+        return feeds_of(onnx_run(self.quantisable), self.subject.contract, self.clips)
 
     @cached_property
-    def _clips(self) -> list[Frames]:
+    def clips(self) -> list[Frames]:
+        """Of the train split, to learn ranges from."""
         return calibration_clips(self._footage().train(), self.subject.contract)
 
     @cached_property
@@ -211,6 +214,13 @@ def _openvino_int8(material: Material) -> list[ArtifactSource]:
     return [ArtifactSource("openvino-int8", "openvino", "int8", None, files, REQUIRES, kept, details)]
 
 
+def _native_int8(material: Material) -> list[ArtifactSource]:
+    found = to_native_int8(material.subject, material.clips, material.judge)
+    kept, how = found.best.fidelity.as_dict(), found.as_dict()
+    files = {"native-int8.safetensors": found.graph.to_bytes()}
+    return [ArtifactSource("native-int8", INTEGERS, "int8", None, files, {}, kept, how)]
+
+
 def _engines(word: str, precision: Precision) -> Maker:
     """The engines of one flavour and precision, of T from 1 to 64 and of T = 1."""
 
@@ -278,6 +288,7 @@ MAKERS: Final[dict[str, Maker]] = {
     "openvino": _openvino,
     "openvino-fp16": _openvino_fp16,
     "openvino-int8": _openvino_int8,
+    "native-int8": _native_int8,
     "tflite": _tflite,
     "tensorrt": _engines("tensorrt", "fp32"),
     "tensorrt-fp16": _engines("tensorrt", "fp16"),

@@ -1,4 +1,4 @@
-"""Integer constants for the C of a network: ranges learned on moving clips, weights of seven bits, a search by the gate.
+"""Integer constants for the C of a network: ranges of moving clips, weights of seven bits, a search by the gate.
 
 `uva_edge.runtimes.native.reference` says what is computed with them.
 """
@@ -7,19 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.runtimes.backend import Frames
+from uva_edge.manifest import Contract
+from uva_edge.models.checkpoint import load_checkpoint
+from uva_edge.models.clip_step import folded
+from uva_edge.runtimes.backend import Frames, Maps, Run, State
+from uva_edge.runtimes.native.build import probe_compiler
+from uva_edge.runtimes.native.compiled import Model
 from uva_edge.runtimes.native.integers import Integers
-from uva_edge.runtimes.native.parameters import Array, Parameters
-from uva_edge.runtimes.native.reference import ATTENTION_BITS, INPUT_ZERO
+from uva_edge.runtimes.native.parameters import Parameters, read_parameters
+from uva_edge.runtimes.native.reference import ATTENTION_BITS, INPUT_ZERO, step
+from uva_edge.runtimes.native.source import Origin, generate
 from uva_edge.runtimes.native.topology import BlockShape, Topology
 
-from .native_ranges import Ranges
+from .fidelity import Judge
+from .native_ranges import Ranges, ranges_of
+from .trials import Quantised, Trial
 
+if TYPE_CHECKING:
+    from .artifacts import Exportable
+
+SHARES: Final = (1.0, 0.9999, 0.9995)
 _WEIGHT_LIMIT: Final = 63
 _LEAST_SCALE: Final = 1 / 64
 """Of a channel's weights, beside the largest of its layer: below it a 16-bit multiplier would lose bits."""
@@ -38,7 +50,50 @@ class Setting:
     share: float
 
     def __str__(self) -> str:
-        return f"ranges of {self.share:.4%} of the values"
+        return f"ranges of {self.share:.2%} of the values"
+
+
+def to_native_int8(subject: Exportable, clips: Sequence[Frames], judge: Judge) -> Quantised[Integers]:
+    """Quantise a network by the ranges of clips, in every one of the settings; keep what correlates best.
+
+    Every convolution becomes an integer one. What is judged is the C itself where a compiler is here, else the numpy
+    reference, which gives the same bits.
+
+    Args:
+        clips: to learn ranges from; none of the judge's evidence may be among them.
+
+    Raises:
+        SessionError: the C knows no such network.
+        ParityError: no setting passes the gate.
+    """
+    network = load_checkpoint(subject.weights)[0]
+    topology = Topology.of(subject.network, subject.contract)
+    parameters = read_parameters(subject.weights, topology)
+    ranges = ranges_of(folded(network), topology, clips)
+    convolutions = sum(name.endswith(".weight") for name in parameters)
+    tried = []
+    for share in SHARES:
+        integers = quantise(topology, parameters, ranges, Setting(share))
+        run = _run_of(integers, subject.contract)
+        tried.append((Trial(Setting(share), convolutions, convolutions, judge(run)), integers))
+    return Quantised.of(tried, lambda _: ())
+
+
+def _run_of(integers: Integers, contract: Contract) -> Run:
+    if probe_compiler().ok:
+        source = generate(integers, Origin("trial", "0" * 64, ()))
+        return Model.load(source, contract.state_shape).run
+
+    def run(frames: Frames, state: State) -> tuple[Maps, State]:
+        kept = np.round(np.asarray(state)[0].transpose(1, 2, 0) / integers.state_scale).astype(np.int32)
+        maps = []
+        for frame in frames:
+            saliency, kept = step(integers, frame, kept)
+            maps.append(saliency)
+        features = (kept * np.float32(integers.state_scale)).transpose(2, 0, 1)[None]
+        return np.stack(maps), features.astype(np.float32)
+
+    return run
 
 
 def quantise(topology: Topology, parameters: Parameters, ranges: Ranges, setting: Setting) -> Integers:
@@ -144,9 +199,7 @@ class _Quantiser:
         self._scalar(f"{name}.zero", zero)
         return _Scale(scale, zero)
 
-    def _convolve(
-        self, name: str, inputs: Sequence[_Scale], widths: Sequence[int]
-    ) -> _Scale:
+    def _convolve(self, name: str, inputs: Sequence[_Scale], widths: Sequence[int]) -> _Scale:
         return self._requantised(name, self._weights(name, inputs, widths))
 
     def _depthwise(self, name: str, hidden: _Scale) -> _Scale:
@@ -163,7 +216,9 @@ class _Quantiser:
         relative = np.concatenate(
             [np.broadcast_to(part.scale / scale, width) for part, width in zip(inputs, widths, strict=True)]
         )
-        zeros = np.concatenate([np.full(width, part.zero) for part, width in zip(inputs, widths, strict=True)])
+        zeros = np.concatenate(
+            [np.full(width, part.zero) for part, width in zip(inputs, widths, strict=True)]
+        )
         weight = self._parameters[f"{name}.weight"] * relative[:, None]
         scales = _channel_scales(np.abs(weight).max(axis=(0, 1, 2)))
         integers = np.round(weight / scales)

@@ -184,7 +184,7 @@ def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) 
     for start in range(0, len(clip), step):
         out, state = run(clip[start : start + step], state)
         maps.append(out)
-    return np.concatenate(maps), state
+    return np.concatenate(maps), np.asarray(state)  # a backend may keep it in a form of its own
 
 
 def compare(

@@ -23,6 +23,7 @@ from uva_edge.errors import BackendError
 from uva_edge.golden import Golden
 
 from .backend import Session, SessionOptions, State
+from .cache import cache_directory
 from .registry import BACKENDS
 from .selection import Decision, Plan, Selection, candidates, nothing_left, plan_for
 
@@ -111,9 +112,7 @@ def cache_path() -> Path:
 
     Raises RuntimeError where the user has no home.
     """
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "uva_edge" / "fastest.json"
+    return cache_directory() / "fastest.json"
 
 
 def _key(bundle: Bundle, plans: Mapping[str, Plan], options: SessionOptions) -> str:

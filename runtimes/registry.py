@@ -7,30 +7,32 @@ from typing import Final
 from uva_edge.errors import OptionError
 
 from .backend import Backend
+from .native.session import NativeBackend
 from .onnxruntime import OnnxRuntimeBackend
 from .openvino import OpenVinoBackend
 from .torch import TorchBackend
 
 BACKENDS: Final[dict[str, Backend]] = {
-    backend.name: backend for backend in (OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
+    backend.name: backend
+    for backend in (NativeBackend(), OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
 }
 
 PRIORITY: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, best first, as measured at one thread and T = 1 (docs/performance.md). torch is the
     # reference: it comes last everywhere.
-    "avx512_vnni": ("openvino", "onnxruntime", "torch"),
-    "avx512": ("openvino", "onnxruntime", "torch"),
-    "avx2": ("onnxruntime", "openvino", "torch"),
-    "neon": ("onnxruntime", "openvino", "torch"),
-    "generic": ("onnxruntime", "openvino", "torch"),
+    "avx512_vnni": ("native", "openvino", "onnxruntime", "torch"),
+    "avx512": ("native", "openvino", "onnxruntime", "torch"),
+    "avx2": ("native", "onnxruntime", "openvino", "torch"),
+    "neon": ("onnxruntime", "openvino", "native", "torch"),
+    "generic": ("onnxruntime", "openvino", "native", "torch"),
 }
 
 INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, the backends whose INT8 measured faster than any float32. On AVX2 it is ONNX Runtime's, by
     # 15 to 22 % one frame at a time (docs/performance.md); with 8-bit dot products OpenVINO's, 0.33 against 0.36 ms
     # at 32x32 and 0.68 against 0.97 at 64x64, where ONNX Runtime's loses.
-    "avx2": ("onnxruntime",),
-    "avx512_vnni": ("openvino",),
+    "avx2": ("native", "onnxruntime"),
+    "avx512_vnni": ("native", "openvino"),
 }
 
 

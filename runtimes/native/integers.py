@@ -24,7 +24,8 @@ class Integers:
     """Integer arrays by name; scalars are arrays of one int32.
 
     Of a convolution NAME: `NAME.weight` int8 in the layout of `parameters`, `NAME.bias` int32 with the zero point of
-    the input and the rounding of the shift in it (of a deconvolution [2, 2, outputs], by the phase of the output), `NAME.shift`, and where uint8 comes out `NAME.multiplier` int16.
+    the input and the rounding of the shift in it (of a deconvolution [2, 2, outputs], by the phase of the output),
+    `NAME.shift`, and where uint8 comes out `NAME.multiplier` int16.
     Of a block: `gain` int16 and, where it adds its input, `residual`, both with 13 fraction bits; `narrow` and `zero`,
     by which its int16 become uint8; of its attention `mean`, `squeeze` and `excite` int16, `squeeze.shift`, `score`.
     Scales, by which integers stand for numbers: `state.scale` float32.
@@ -63,7 +64,9 @@ class Integers:
         try:
             arrays = load(data)
         except (SafetensorError, ValueError, TypeError) as error:
-            raise SessionError(f"native can't read its int8 constants: {error}; export the bundle again") from None
+            raise SessionError(
+                f"native can't read its int8 constants: {error}; export the bundle again"
+            ) from None
         expected = dict(layout(topology))
         if sorted(arrays) != sorted(expected):
             odd = sorted(set(arrays) ^ set(expected))[:5]

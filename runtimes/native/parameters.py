@@ -34,12 +34,16 @@ def read_parameters(checkpoint: bytes, topology: Topology) -> Parameters:
         return _folded(tensors, topology)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         words = f"{type(error).__name__}: {str(error)[:300]}"
-        raise SessionError(f"native can't read the network's weights: {words}; export the bundle again") from None
+        raise SessionError(
+            f"native can't read the network's weights: {words}; export the bundle again"
+        ) from None
 
 
 def _folded(tensors: Mapping[str, NDArray[Any]], topology: Topology) -> Parameters:
     def convolution(name: str, prefix: str, norm: str) -> Parameters:
-        scale = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"].astype(np.float64) + _EPSILON)
+        scale = tensors[f"{norm}.weight"] / np.sqrt(
+            tensors[f"{norm}.running_var"].astype(np.float64) + _EPSILON
+        )
         weight = tensors[f"{prefix}.weight"].astype(np.float64) * scale[:, None, None, None]
         bias = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale
         return {f"{name}.weight": _f32(weight.transpose(2, 3, 1, 0)), f"{name}.bias": _f32(bias)}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from .topology import LANES, BlockShape, Topology
 ABI_VERSION: Final = 1
 OUTPUTS: Final = ("peak", "sigmoid", "clamp")
 _HEADERS: Final = ("status.h", "api.h")
-_COMMON: Final = ("api.c",)
+_COMMON: Final = ("status.c", "api.c")
 _LINE: Final = 112
 
 
@@ -49,6 +50,11 @@ class Source:
     stem: str
     header: str
     code: str
+
+    def write(self, directory: Path) -> None:
+        """Both files into a directory that exists."""
+        (directory / f"{self.stem}.h").write_text(self.header, encoding="utf-8")
+        (directory / f"{self.stem}.c").write_text(self.code, encoding="utf-8")
 
 
 def generate(constants: Integers | tuple[Topology, Parameters], origin: Origin) -> Source:
@@ -159,7 +165,9 @@ def _sizes(topology: Topology, precision: str) -> dict[str, Any]:
         "UVA_OUTPUT": OUTPUTS.index(topology.output),
         "UVA_ARENA_HIDDEN": _padded(hidden),
         "UVA_ARENA_VALUES": _padded(values),
-        "UVA_ARENA_BOTH": _padded(max(quarter**2 * 2 * topology.features, (quarter + 2) ** 2 * topology.narrow)),
+        "UVA_ARENA_BOTH": _padded(
+            max(quarter**2 * 2 * topology.features, (quarter + 2) ** 2 * topology.narrow)
+        ),
         "UVA_ARENA_DEPTHWISE": _padded(max(block.output_size**2 * block.hidden for block in blocks)),
         "UVA_ARENA_WIDE": _padded(max(block.output_size**2 * block.outputs for block in blocks)),
         "UVA_PRECISION": f'"{precision}"',
@@ -264,7 +272,8 @@ def _integer_block(
     residual = network.scalar(f"{name}.residual") if block.residual else 0
     numbers = [residual, network.scalar(f"{name}.narrow"), network.zero(name)]
     numbers += [block.inputs, block.hidden, block.outputs, block.size, block.stride]
-    return f"    {{{expand}, {taps},\n     {project}, {symbol}_gain,\n     {attention}, {', '.join(map(str, numbers))}}}"
+    rest = ", ".join(map(str, numbers))
+    return f"    {{{expand}, {taps},\n     {project}, {symbol}_gain,\n     {attention}, {rest}}}"
 
 
 def _quads(weight: NDArray[Any]) -> NDArray[Any]:
@@ -312,7 +321,10 @@ def _float_tables(topology: Topology, parameters: Parameters) -> Iterable[str]:
     found.append(f"static const uva_product uva_mix = {product('fuse7')};\n")
     for name in ("up11", "up12"):
         bias = np.tile(parameters[f"{name}.bias"], 2)
-        phases = [product(f"{name}_{phase}", _phase(parameters[f"{name}.weight"], phase), bias) for phase in range(2)]
+        phases = [
+            product(f"{name}_{phase}", _phase(parameters[f"{name}.weight"], phase), bias)
+            for phase in range(2)
+        ]
         found.append(f"static const uva_product uva_{name}[2] = {{{', '.join(phases)}}};\n")
     return found
 
@@ -330,7 +342,8 @@ def _float_block(
         emit(_array("float", f"{symbol}_excite", parameters[f"{name}.excite"]))
         attention = f"{symbol}_squeeze, {symbol}_excite, {block.attention}, {int(block.max_pool)}"
     numbers = [block.inputs, block.hidden, block.outputs, block.size, block.stride, int(block.residual)]
-    return f"    {{{expand}, {symbol}_taps, {symbol}_taps_bias,\n     {project},\n     {attention}, {', '.join(map(str, numbers))}}}"
+    taps, rest = f"{symbol}_taps, {symbol}_taps_bias", ", ".join(map(str, numbers))
+    return f"    {{{expand}, {taps},\n     {project},\n     {attention}, {rest}}}"
 
 
 def _lanes(weight: NDArray[Any]) -> NDArray[Any]:
@@ -391,5 +404,5 @@ def _array(kind: str, name: str, values: NDArray[Any]) -> str:
 
 
 def _float(value: float) -> str:
-    text = repr(float(np.float32(value))) if False else np.format_float_scientific(np.float32(value), trim="-", exp_digits=1)
+    text = np.format_float_scientific(np.float32(value), trim="-", exp_digits=1)
     return f"{text}f"

@@ -78,7 +78,9 @@ class Topology:
         """From the options of a checkpoint (`uva_edge.models.uva_net.UvaNetConfig`)."""
         width, kind, branches = options["width"], options["block"], options["branches"]
 
-        def block(name: str, prefix: str, inputs: int, outputs: int, size: int, stride: int = 1) -> BlockShape:
+        def block(
+            name: str, prefix: str, inputs: int, outputs: int, size: int, stride: int = 1
+        ) -> BlockShape:
             return BlockShape(
                 name=name,
                 prefix=prefix,

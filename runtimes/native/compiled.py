@@ -1,0 +1,182 @@
+"""A compiled model: the functions of its library, the memory that its calls need, and the state that they leave."""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uva_edge.errors import SessionError
+
+from ..backend import Frames, Maps, State
+from ..cache import cache_directory
+from .build import library_of, load_library
+from .source import Source
+
+Bytes = NDArray[np.uint8]
+
+_ALIGNMENT: Final = 64
+
+
+class NativeState:
+    """f_s of a frame, as the C keeps it; as an array float32 [1, C, R/4, R/4], computed when it is asked for."""
+
+    def __init__(self, memory: Bytes, model: Model) -> None:
+        self.memory, self._model = memory, model
+
+    def of(self, model: Model) -> bool:
+        """Whether this model made it."""
+        return self._model is model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._model.state_shape
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        features = np.empty(self.shape, np.float32)
+        self._model.call("save", self.memory.ctypes.data, features.ctypes.data)
+        return features if dtype is None else features.astype(dtype)
+
+
+class Info(ctypes.Structure):
+    """`uva_info` of the header."""
+
+    _fields_: ClassVar = [
+        *((name, ctypes.c_char_p) for name in ("bundle", "sha256", "precision", "kernels")),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("rows", "columns", "features", "state_rows", "state_columns", "macs")
+        ),
+    ]
+    precision: bytes
+    kernels: bytes
+
+
+@dataclass(eq=False)
+class Model:
+    """The functions of a library, and the memory that its calls need."""
+
+    functions: dict[str, Any]
+    info: Info
+    state_shape: tuple[int, ...]
+    state_bytes: int
+    arena_bytes: int
+    arenas: queue.LifoQueue[Bytes]
+    strerror: Any
+
+    @classmethod
+    def load(cls, source: Source, state_shape: tuple[int, ...]) -> Model:
+        library = load_library(library_of(source, cache_directory() / "native"))
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            found = getattr(library, f"{source.stem}_{name}")
+            found.restype, found.argtypes = result, arguments
+            return found
+
+        pointer, size, status = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        functions = {
+            "init": function("init", status, pointer, pointer, size),
+            "move": function("move", status, pointer, pointer, size),
+            "step": function("step", status, pointer, pointer, pointer),
+            "save": function("save", status, pointer, pointer),
+            "restore": function("restore", status, pointer, pointer),
+        }
+        return cls(
+            functions=functions,
+            info=function("model_info", ctypes.POINTER(Info))().contents,
+            state_shape=state_shape,
+            state_bytes=function("state_size", size)(),
+            arena_bytes=function("arena_size", size)(),
+            arenas=queue.LifoQueue(),
+            strerror=function("strerror", ctypes.c_char_p, status),
+        )
+
+    def call(self, name: str, *arguments: int) -> None:
+        """Raises SessionError where a function gives an error."""
+        code = self.functions[name](*arguments)
+        if code:
+            raise SessionError(f"native: {name} failed: {self.strerror(code).decode()}")
+
+    def expect_frames(self, frames: Frames) -> Frames:
+        shape = (self.info.rows, self.info.columns, 3)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != shape or not len(frames):
+            raise SessionError(
+                f"native: expected frames uint8 [T, {shape[0]}, {shape[1]}, 3], got {frames.dtype} {list(frames.shape)}"
+            )
+        return np.ascontiguousarray(frames)
+
+    def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
+        """One clip step, as `Session.run`."""
+        frames = self.expect_frames(frames)
+        memory = self.stream_of(state)
+        maps = np.empty(frames.shape[:3], np.float32)
+        self.steps(memory, frames, maps)
+        return maps, NativeState(memory, self)  # type: ignore[return-value]
+
+    def stream_of(self, state: State) -> Bytes:
+        """A stream of its own with what a state remembers."""
+        if isinstance(state, NativeState) and state.of(self):
+            memory = _aligned(self.state_bytes)
+            memory[:] = state.memory
+            return memory
+        return self._restored(state)
+
+    def steps(self, memory: Bytes, frames: Frames, maps: Maps) -> None:
+        """Consecutive frames of the stream in `memory`."""
+        step = self.functions["step"]
+        stream, frame, saliency = memory.ctypes.data, frames.ctypes.data, maps.ctypes.data
+        frame_bytes, map_bytes = frames[0].nbytes, maps[0].nbytes
+        with self._arena() as arena:
+            self.call("move", stream, arena.ctypes.data, arena.size)
+            for index in range(len(frames)):
+                code = step(stream, frame + index * frame_bytes, saliency + index * map_bytes)
+                if code:
+                    raise SessionError(f"native: step failed: {self.strerror(code).decode()}")
+
+    def blank(self) -> Bytes:
+        """A stream that has seen nothing."""
+        memory = _aligned(self.state_bytes)
+        with self._arena() as arena:
+            self.call("init", memory.ctypes.data, arena.ctypes.data, arena.size)
+        return memory
+
+    def _restored(self, state: State) -> Bytes:
+        """A stream with the features of an array."""
+        features = np.ascontiguousarray(state, np.float32)
+        if features.shape != self.state_shape:
+            raise SessionError(
+                f"native: expected a state float32 {list(self.state_shape)}, got {list(features.shape)}"
+            )
+        memory = self.blank()
+        self.call("restore", memory.ctypes.data, features.ctypes.data)
+        return memory
+
+    @contextmanager
+    def _arena(self) -> Iterator[Bytes]:
+        try:
+            arena = self.arenas.get_nowait()
+        except queue.Empty:
+            arena = _aligned(self.arena_bytes)
+        try:
+            yield arena
+        finally:
+            self.arenas.put(arena)
+
+
+def _aligned(size: int) -> Bytes:
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size]

@@ -1,0 +1,110 @@
+"""The backend `native`: the generated C, compiled for this processor, called with the GIL released."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+
+from uva_edge.bundle import Bundle
+from uva_edge.environment import Availability
+from uva_edge.manifest import Artifact
+
+from ..backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
+from .build import probe_compiler
+from .compiled import Bytes, Model, NativeState
+from .constants import constants_of
+from .integers import FORMAT
+from .source import Origin, Source, generate
+
+_LEAST_CHUNK: Final = 4
+"""Frames that a thread takes at least: each but the first computes one frame before its own once more."""
+
+
+class NativeBackend:
+    """Float32 from the bundle's weights, int8 from its integer constants."""
+
+    name = "native"
+    formats = (FORMAT, "torch")
+
+    def installed(self) -> Availability:
+        return probe_compiler()
+
+    def probe(self) -> Availability:
+        return probe_compiler()
+
+    def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> NativeSession:
+        return NativeSession(bundle, artifact, options)
+
+
+def source_of(bundle: Bundle, artifact: Artifact) -> Source:
+    """The C of an artifact that the backend loads.
+
+    Raises:
+        BundleError: a file of it is damaged.
+        SessionError: the C knows no such network.
+    """
+    manifest = bundle.manifest
+    data = bundle.read(artifact.files[0])
+    origin = Origin(manifest.name, artifact.files[0].sha256, ())
+    return generate(constants_of(manifest.network, manifest.contract, artifact.format, data), origin)
+
+
+class NativeSession:
+    """A compiled model. Each run borrows an arena, so runs of several threads go on at the same time."""
+
+    def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
+        source = source_of(bundle, artifact)
+        self._model: Model | None = Model.load(source, bundle.manifest.contract.state_shape)
+        self._threads = options.threads
+        self._pool = ThreadPoolExecutor(options.threads, "uva-native") if options.threads > 1 else None
+        self._lock = threading.Lock()
+        self.info = SessionInfo(
+            backend=NativeBackend.name,
+            engine=f"C by {probe_compiler().version}",
+            artifact=artifact.name,
+            device="CPU",
+            precision=self._model.info.precision.decode(),
+            threads=options.threads,
+            details={
+                "kernels": self._model.info.kernels.decode(),
+                "state_bytes": str(self._model.state_bytes),
+                "arena_bytes": str(self._model.arena_bytes),
+            },
+        )
+
+    def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
+        model = self._model
+        if model is None:
+            raise closed(self.info)
+        if self._pool is None or len(frames) < 2 * _LEAST_CHUNK:
+            return model.run(frames, state)
+        frames = model.expect_frames(frames)
+        maps = np.empty(frames.shape[:3], np.float32)
+        memory = self._run_parts(model, model.stream_of(state), frames, maps)
+        return maps, NativeState(memory, model)  # type: ignore[return-value]
+
+    def _run_parts(self, model: Model, memory: Bytes, frames: Frames, maps: Maps) -> Bytes:
+        """Splits a clip among the threads; a part starts from the state that the frame before it leaves."""
+        assert self._pool is not None
+        count = min(self._threads, len(frames) // _LEAST_CHUNK)
+        bounds = [len(frames) * part // count for part in range(count + 1)]
+
+        def part(index: int) -> Bytes:
+            start, end = bounds[index], bounds[index + 1]
+            own = memory
+            if index:
+                own = model.blank()
+                model.steps(own, frames[start - 1 : start], np.empty((1, *maps.shape[1:]), np.float32))
+            model.steps(own, frames[start:end], maps[start:end])
+            return own
+
+        return list(self._pool.map(part, range(count)))[-1]
+
+    def close(self) -> None:
+        with self._lock:
+            pool, self._pool, self._model = self._pool, None, None
+        if pool is not None:
+            pool.shutdown()
