@@ -19,9 +19,13 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
 from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
+from uva_edge.runtimes.native.constants import Constants, constants_of
 from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
+from uva_edge.runtimes.native.integers import Integers
+from uva_edge.runtimes.native.source import Facts
 from uva_edge.strict_json import encode
 
+from . import c
 from .activations import onnx_activations, openvino_activations
 from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
@@ -70,6 +74,7 @@ class Material:
     splits: Splits | None = None
     engines: EngineOptions = PLAIN
     qat_steps: int = 0
+    name: str = "uva"
 
     @cached_property
     def graph(self) -> bytes:
@@ -115,6 +120,11 @@ class Material:
     @cached_property
     def for_tensorrt(self) -> Quantised[bytes]:
         return to_int8(self.quantisable, self.feeds, self.judge, integers=TENSORRT)
+
+    @cached_property
+    def integers(self) -> Quantised[Integers]:
+        """The constants of the int8 C."""
+        return to_native_int8(self.subject, self.clips, self.judge)
 
     @property
     def tuning(self) -> dict[str, int]:
@@ -215,10 +225,37 @@ def _openvino_int8(material: Material) -> list[ArtifactSource]:
 
 
 def _native_int8(material: Material) -> list[ArtifactSource]:
-    found = to_native_int8(material.subject, material.clips, material.judge)
+    found = material.integers
     kept, how = found.best.fidelity.as_dict(), found.as_dict()
     files = {"native-int8.safetensors": found.graph.to_bytes()}
     return [ArtifactSource("native-int8", INTEGERS, "int8", None, files, {}, kept, how)]
+
+
+def _c(material: Material) -> list[ArtifactSource]:
+    subject = material.subject
+    weights = constants_of(subject.network, subject.contract, "torch", subject.weights)
+    return [_folder(material, weights, onnx_run(material.graph))]
+
+
+def _c_int8(material: Material) -> list[ArtifactSource]:
+    return [_folder(material, material.integers.graph, None)]
+
+
+def _folder(material: Material, constants: Constants, reference: Run | None) -> ArtifactSource:
+    """C of constants; the reference of its self-test is, without another, the C itself."""
+    subject, name = material.subject, material.name
+    source = c.source_of(constants, name, subject.lineage.checkpoint_sha256, subject.lineage.licence)
+    run, facts = c.compiled_run(source, subject.contract), Facts.of(constants)
+    files = c.c_files(source, constants, name, subject.contract, reference or run)
+    parity = material.parity_of("the C", run, facts.precision)
+    if facts.precision == "int8":
+        parity |= material.integers.best.fidelity.as_dict()
+    details = {
+        "bytes": {"constants": facts.constant_bytes, "state": facts.state_bytes, "arena": facts.arena_bytes}
+    }
+    return ArtifactSource(
+        f"c-{facts.precision}", "c", facts.precision, 1, files, {"c": "C99"}, parity, details
+    )
 
 
 def _engines(word: str, precision: Precision) -> Maker:
@@ -289,6 +326,8 @@ MAKERS: Final[dict[str, Maker]] = {
     "openvino-fp16": _openvino_fp16,
     "openvino-int8": _openvino_int8,
     "native-int8": _native_int8,
+    "c": _c,
+    "c-int8": _c_int8,
     "tflite": _tflite,
     "tensorrt": _engines("tensorrt", "fp32"),
     "tensorrt-fp16": _engines("tensorrt", "fp16"),

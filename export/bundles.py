@@ -68,7 +68,7 @@ def export_bundle(
     """
     if accuracy is None:
         accuracy = Bundle.open(source).manifest.accuracy if names_bundle(source) else {}
-    material = Material(exportable(source), splits, engines, qat_steps)
+    material = Material(exportable(source), splits, engines, qat_steps, name)
     return write_verified(material, destination, name=name, to=to, accuracy=accuracy)
 
 

@@ -7,7 +7,7 @@ fragments as they stand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .constants import Constants
 from .integers import Integers
 from .parameters import Parameters
 from .reference import EXP2, SIGMOID
@@ -44,6 +45,39 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a model takes: bytes of constants and of memory, and arithmetic.
+
+    Attributes:
+        constant_bytes: of all tables; code comes on top.
+        state_bytes, arena_bytes: of memory; the state's pointer is counted as eight bytes.
+        macs: multiply-accumulates of a frame.
+    """
+
+    precision: str
+    constant_bytes: int
+    state_bytes: int
+    arena_bytes: int
+    macs: int
+
+    @classmethod
+    def of(cls, constants: Constants) -> Facts:
+        integer = isinstance(constants, Integers)
+        topology = constants.topology if isinstance(constants, Integers) else constants[0]
+        sizes = _sizes(topology, "int8" if integer else "fp32")
+        tables = _integer_tables(constants) if isinstance(constants, Integers) else _float_tables(*constants)
+        widths = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
+        arrays = re.findall(r"^static const (\w+) \w+\[(\d+)\]", "\n".join(tables), re.MULTILINE)
+        return cls(
+            precision="int8" if integer else "fp32",
+            constant_bytes=sum(widths.get(kind, 0) * int(count) for kind, count in arrays),
+            state_bytes=sizes["UVA_STATE_BYTES"],
+            arena_bytes=sizes["UVA_ARENA_BYTES"],
+            macs=sizes["UVA_MACS"],
+        )
+
+
+@dataclass(frozen=True)
 class Source:
     """One model in C; `stem` is the name of both files and the prefix of all its functions."""
 
@@ -57,7 +91,7 @@ class Source:
         (directory / f"{self.stem}.c").write_text(self.code, encoding="utf-8")
 
 
-def generate(constants: Integers | tuple[Topology, Parameters], origin: Origin) -> Source:
+def generate(constants: Constants, origin: Origin) -> Source:
     """The header and the source of a network, in int8 or float32."""
     if isinstance(constants, Integers):
         topology, precision = constants.topology, "int8"
@@ -71,7 +105,10 @@ def generate(constants: Integers | tuple[Topology, Parameters], origin: Origin) 
     stem = re.sub(r"[^a-z0-9]+", "_", f"{origin.bundle}_{precision}".lower())
     stem = stem if stem.startswith("uva_") else f"uva_{stem}"
     top = "/* " + "\n   ".join(origin.provenance) + " */\n"
-    return Source(stem, top + _header(stem), top + _code(stem, topology, precision, origin, constants, body))
+    sizes = _sizes(topology, precision)
+    return Source(
+        stem, top + _header(stem, sizes), top + _code(stem, topology, precision, origin, constants, body)
+    )
 
 
 def fragment(name: str) -> str:
@@ -82,7 +119,7 @@ def fragment(name: str) -> str:
 # --- header and prologue ------------------------------------------------------------------------------------
 
 
-def _header(stem: str) -> str:
+def _header(stem: str, sizes: Mapping[str, Any]) -> str:
     declarations = "\n".join(fragment(name) for name in _HEADERS)
     names = re.findall(r"^(?:[a-z_0-9]+ \**|const [a-z_]+ \*+)(uva_\w+)\(", declarations, re.MULTILINE)
     guard = f"{stem.upper()}_H"
@@ -98,6 +135,10 @@ def _header(stem: str) -> str:
 /* Every function below has the prefix {stem}_ in the program that it is linked into, so that several models fit into
    one. Include the header of one of them in a file, or undefine these names between. */
 {renamed}
+
+/* What uva_state_size and uva_arena_size give at most, for memory that is set aside when the program is built. */
+#define UVA_STATE_BYTES {sizes["UVA_STATE_BYTES"]}
+#define UVA_ARENA_BYTES {sizes["UVA_ARENA_BYTES"]}
 
 #ifdef __cplusplus
 extern "C" {{
@@ -117,10 +158,11 @@ def _code(
     topology: Topology,
     precision: str,
     origin: Origin,
-    constants: Integers | tuple[Topology, Parameters],
+    constants: Constants,
     body: Sequence[str],
 ) -> str:
     sizes = _sizes(topology, precision)
+    del sizes["UVA_STATE_BYTES"], sizes["UVA_ARENA_BYTES"]  # the header's
     if isinstance(constants, Integers):
         sizes |= _integer_sizes(constants)
     sizes |= {"UVA_BUNDLE": f'"{origin.bundle}"', "UVA_SHA256": f'"{origin.sha256}"'}
@@ -149,7 +191,7 @@ def _sizes(topology: Topology, precision: str) -> dict[str, Any]:
     )
     if not integer:
         values = max(values, side**2 * topology.narrow, quarter**2 * 2 * topology.features)
-    return {
+    found = {
         "UVA_ROWS": side,
         "UVA_COLUMNS": side,
         "UVA_QUARTER": quarter,
@@ -173,6 +215,23 @@ def _sizes(topology: Topology, precision: str) -> dict[str, Any]:
         "UVA_PRECISION": f'"{precision}"',
         "UVA_MACS": _macs(topology),
     }
+    return found | _memory(topology, found, integer)
+
+
+def _memory(topology: Topology, sizes: Mapping[str, Any], integer: bool) -> dict[str, int]:
+    """Bytes of the structs of ``api.c`` and ``*_arena.c``."""
+    pixels, margin = topology.quarter**2, (topology.resolution + 2) ** 2 * 3
+    features, paths = pixels * topology.features, pixels * topology.paths
+    hidden, values, both, depthwise, wide = (
+        sizes[f"UVA_ARENA_{name}"] for name in ("HIDDEN", "VALUES", "BOTH", "DEPTHWISE", "WIDE")
+    )
+    if integer:
+        early = (margin + 31) // 16 * 16 + topology.resolution**2 * topology.narrow
+        middle = max(both, 2 * pixels * topology.fused)
+        arena = max(early, paths) + hidden + values + middle + depthwise + 2 * wide + 2 * features
+        return {"UVA_STATE_BYTES": 16 + 2 * features, "UVA_ARENA_BYTES": arena}
+    arena = 4 * (margin + 2 * values + hidden + depthwise + wide + paths + features)
+    return {"UVA_STATE_BYTES": 16 + 4 * features, "UVA_ARENA_BYTES": _padded(arena)}
 
 
 def _hidden_elements(block: BlockShape, integer: bool) -> int:

@@ -8,6 +8,10 @@ typedef struct {
     uva_feature features[UVA_QUARTER * UVA_QUARTER * UVA_FEATURES];
 } uva_stream;
 
+/* An array of a negative size where the header promises too little. */
+typedef char uva_state_fits[sizeof(uva_stream) <= UVA_STATE_BYTES ? 1 : -1];
+typedef char uva_arena_fits[sizeof(uva_arena) <= UVA_ARENA_BYTES ? 1 : -1];
+
 int uva_abi_version(void)
 {
     return UVA_ABI_VERSION;
