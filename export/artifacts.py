@@ -47,6 +47,7 @@ class Exportable:
         deployed: what becomes ONNX; the same function.
         weights: of the torch artifact, as `uva_edge.models.families` reads them.
         limits: sentences for the model card.
+        integers: the constants of an int8 network, and what they keep, where the source is a bundle that has them.
     """
 
     network: Network
@@ -56,6 +57,7 @@ class Exportable:
     weights: bytes
     lineage: Lineage
     limits: Sequence[str]
+    integers: tuple[Integers, dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,16 @@ class Material:
 
     @cached_property
     def integers(self) -> Quantised[Integers]:
-        """The constants of the int8 C."""
+        """The constants of the int8 C, as quantised anew."""
         return to_native_int8(self.subject, self.clips, self.judge)
+
+    @property
+    def constants(self) -> tuple[Integers, dict[str, float]]:
+        """Those of the bundle that is exported, or without such `integers`; and what they keep of the float maps."""
+        known = self.subject.integers
+        if known is not None:
+            return known
+        return self.integers.graph, self.integers.best.fidelity.as_dict()
 
     @property
     def tuning(self) -> dict[str, int]:
@@ -234,22 +244,23 @@ def _native_int8(material: Material) -> list[ArtifactSource]:
 def _c(material: Material) -> list[ArtifactSource]:
     subject = material.subject
     weights = constants_of(subject.network, subject.contract, "torch", subject.weights)
-    return [_folder(material, weights, onnx_run(material.graph))]
+    return [_folder(material, weights, onnx_run(material.graph), {})]
 
 
 def _c_int8(material: Material) -> list[ArtifactSource]:
-    return [_folder(material, material.integers.graph, None)]
+    constants, kept = material.constants
+    return [_folder(material, constants, None, kept)]
 
 
-def _folder(material: Material, constants: Constants, reference: Run | None) -> ArtifactSource:
+def _folder(
+    material: Material, constants: Constants, reference: Run | None, kept: dict[str, float]
+) -> ArtifactSource:
     """C of constants; the reference of its self-test is, without another, the C itself."""
     subject, name = material.subject, material.name
     source = c.source_of(constants, name, subject.lineage.checkpoint_sha256, subject.lineage.licence)
     run, facts = c.compiled_run(source, subject.contract), Facts.of(constants)
     files = c.c_files(source, constants, name, subject.contract, reference or run)
-    parity = material.parity_of("the C", run, facts.precision)
-    if facts.precision == "int8":
-        parity |= material.integers.best.fidelity.as_dict()
+    parity = {**material.parity_of("the C", run, facts.precision), **kept}
     details = {
         "bytes": {"constants": facts.constant_bytes, "state": facts.state_bytes, "arena": facts.arena_bytes}
     }

@@ -20,9 +20,13 @@ from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
+from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
+from uva_edge.runtimes.native.integers import Integers
+from uva_edge.runtimes.native.topology import Topology
 from uva_edge.runtimes.registry import BACKENDS
 
 from .artifacts import DEFAULT, Exportable, Material, Splits, make
+from .fidelity import GATED
 from .model_card import model_card
 from .onnx import INPUTS, OUTPUTS
 from .tensorrt import PLAIN, EngineOptions
@@ -103,7 +107,18 @@ def _from_bundle(bundle: Bundle) -> Exportable:
             "export from its checkpoint"
         )
     network, _ = load_checkpoint(bundle.read(found.files[0]), name=f"{bundle.name}/{found.files[0].path}")
-    return _exportable(network, dataclasses.replace(bundle.manifest.lineage, created_with=tool_versions()))
+    subject = _exportable(network, dataclasses.replace(bundle.manifest.lineage, created_with=tool_versions()))
+    return dataclasses.replace(subject, integers=_integers(bundle))
+
+
+def _integers(bundle: Bundle) -> tuple[Integers, dict[str, float]] | None:
+    manifest = bundle.manifest
+    for artifact in manifest.artifacts:
+        if artifact.format == INTEGERS:
+            topology = Topology.of(manifest.network, manifest.contract)
+            kept = {name: value for name, value in artifact.parity.items() if name in GATED}
+            return Integers.from_bytes(bundle.read(artifact.files[0]), topology), kept
+    return None
 
 
 def _exportable(network: UvaNet, lineage: Lineage) -> Exportable:

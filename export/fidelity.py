@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 
@@ -63,6 +64,10 @@ class Fidelity:
 
     def as_dict(self) -> dict[str, float]:
         return {**asdict(self), "nss_loss": self.nss_loss}
+
+
+GATED: Final = (*Fidelity.__dataclass_fields__, "nss_loss")
+"""What `Fidelity.as_dict` holds."""
 
 
 class Judge:

@@ -67,10 +67,10 @@ class Facts:
         sizes = _sizes(topology, "int8" if integer else "fp32")
         tables = _integer_tables(constants) if isinstance(constants, Integers) else _float_tables(*constants)
         widths = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
-        arrays = re.findall(r"^static const (\w+) \w+\[(\d+)\]", "\n".join(tables), re.MULTILINE)
+        arrays = set(re.findall(r"^static const (\w+) (\w+)\[(\d+)\]", "\n".join(tables), re.MULTILINE))
         return cls(
             precision="int8" if integer else "fp32",
-            constant_bytes=sum(widths.get(kind, 0) * int(count) for kind, count in arrays),
+            constant_bytes=sum(widths.get(kind, 0) * int(count) for kind, _, count in arrays),
             state_bytes=sizes["UVA_STATE_BYTES"],
             arena_bytes=sizes["UVA_ARENA_BYTES"],
             macs=sizes["UVA_MACS"],
@@ -123,7 +123,11 @@ def _header(stem: str, sizes: Mapping[str, Any]) -> str:
     declarations = "\n".join(fragment(name) for name in _HEADERS)
     names = re.findall(r"^(?:[a-z_0-9]+ \**|const [a-z_]+ \*+)(uva_\w+)\(", declarations, re.MULTILINE)
     guard = f"{stem.upper()}_H"
-    renamed = "\n".join(f"#define {name} {stem}_{name.removeprefix('uva_')}" for name in names)
+    renamed = "\n".join(f"#undef {name}\n#define {name} {stem}_{name.removeprefix('uva_')}" for name in names)
+    memory = "\n".join(
+        f"#define {stem.upper()}_{what} {sizes[short]}\n#undef {short}\n#define {short} {stem.upper()}_{what}"
+        for what, short in (("STATE_BYTES", "UVA_STATE_BYTES"), ("ARENA_BYTES", "UVA_ARENA_BYTES"))
+    )
     return f"""#ifndef {guard}
 #define {guard}
 
@@ -132,13 +136,12 @@ def _header(stem: str, sizes: Mapping[str, Any]) -> str:
 
 #define UVA_ABI_VERSION {ABI_VERSION}
 
-/* Every function below has the prefix {stem}_ in the program that it is linked into, so that several models fit into
-   one. Include the header of one of them in a file, or undefine these names between. */
+/* In the program that it is linked into, every function has the prefix {stem}_, so that several models fit
+   into one. The short names are those of the header that a file includes last. */
 {renamed}
 
 /* What uva_state_size and uva_arena_size give at most, for memory that is set aside when the program is built. */
-#define UVA_STATE_BYTES {sizes["UVA_STATE_BYTES"]}
-#define UVA_ARENA_BYTES {sizes["UVA_ARENA_BYTES"]}
+{memory}
 
 #ifdef __cplusplus
 extern "C" {{
@@ -299,7 +302,7 @@ def _product(
 ) -> str:
     symbol = f"uva_{label or name}".replace(".", "_")
     emit(_array("int8_t", f"{symbol}_weight", _quads(weight)))
-    emit(_array("int32_t", f"{symbol}_bias", _panels(bias)))
+    emit(_biases(f"{symbol}_bias", bias, weight.sum(axis=(0, 1, 2), dtype=np.int32)))
     multiplier = network.arrays.get(f"{name}.multiplier")
     pointer = "NULL"
     if multiplier is not None:
@@ -317,7 +320,8 @@ def _integer_block(
     expand, project = product(f"{name}.expand"), product(f"{name}.project")
     depthwise = f"{name}.depthwise"
     emit(_array("int8_t", f"{symbol}_taps", _taps(network[f"{depthwise}.weight"])))
-    emit(_array("int32_t", f"{symbol}_taps_bias", network[f"{depthwise}.bias"]))
+    sums = network[f"{depthwise}.weight"].sum(axis=(0, 1), dtype=np.int32)
+    emit(_biases(f"{symbol}_taps_bias", network[f"{depthwise}.bias"], sums))
     emit(_array("int16_t", f"{symbol}_taps_multiplier", _as_wide(network[f"{depthwise}.multiplier"])))
     emit(_array("int16_t", f"{symbol}_gain", _as_wide(network[f"{name}.gain"])))
     taps = f"{{{symbol}_taps, {symbol}_taps_bias, {symbol}_taps_multiplier, {network.scalar(f'{depthwise}.shift')}}}"
@@ -333,6 +337,15 @@ def _integer_block(
     numbers += [block.inputs, block.hidden, block.outputs, block.size, block.stride]
     rest = ", ".join(map(str, numbers))
     return f"    {{{expand}, {taps},\n     {project}, {symbol}_gain,\n     {attention}, {rest}}}"
+
+
+def _biases(name: str, bias: NDArray[Any], sums: NDArray[Any]) -> str:
+    """As activations are taken: as they are, or less 128."""
+    plain, signed = (
+        _array("int32_t", name, _panels(bias)),
+        _array("int32_t", name, _panels(bias + 128 * sums)),
+    )
+    return f"#if UVA_SIGNED\n{signed}#else\n{plain}#endif\n"
 
 
 def _quads(weight: NDArray[Any]) -> NDArray[Any]:

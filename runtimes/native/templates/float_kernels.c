@@ -11,6 +11,7 @@ typedef __m512 uva_vector;
 #define uva_store(p, v) _mm512_storeu_ps(p, v)
 #define uva_same(x) _mm512_set1_ps(x)
 #define uva_multiply_add(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define UVA_KEEP(v) UVA_IN_REGISTER("+v", v)
 #define uva_clip6(v) _mm512_min_ps(_mm512_max_ps(v, _mm512_setzero_ps()), _mm512_set1_ps(6.0f))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -22,6 +23,7 @@ typedef __m256 uva_vector;
 #define uva_store(p, v) _mm256_storeu_ps(p, v)
 #define uva_same(x) _mm256_set1_ps(x)
 #define uva_multiply_add(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define UVA_KEEP(v) UVA_IN_REGISTER("+x", v)
 #define uva_clip6(v) _mm256_min_ps(_mm256_max_ps(v, _mm256_setzero_ps()), _mm256_set1_ps(6.0f))
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -33,6 +35,7 @@ typedef float32x4_t uva_vector;
 #define uva_store(p, v) vst1q_f32(p, v)
 #define uva_same(x) vdupq_n_f32(x)
 #define uva_multiply_add(a, b, c) vfmaq_f32(c, a, b)
+#define UVA_KEEP(v)
 #define uva_clip6(v) vminq_f32(vmaxq_f32(v, vdupq_n_f32(0.0f)), vdupq_n_f32(6.0f))
 #else
 /* Four floats that a compiler keeps in registers, vector ones where it knows some. */
@@ -42,6 +45,7 @@ typedef struct {
 #define UVA_PARTS 4
 #define UVA_WIDTH 4
 #define UVA_TILE 2
+#define UVA_KEEP(v)
 
 static uva_vector uva_load(const float *p)
 {
@@ -127,6 +131,7 @@ UVA_INLINE void uva_tile(const uva_product *product, const uva_source *source, c
             uva_vector w[2 * UVA_PARTS];
             for (int part = 0; part < panels * UVA_PARTS; part++) {
                 w[part] = uva_load(weight + (part / UVA_PARTS) * depth + (part % UVA_PARTS) * UVA_WIDTH);
+                UVA_KEEP(w[part]);
             }
             for (int pixel = 0; pixel < UVA_TILE; pixel++) {
                 uva_vector x = uva_same(run[pixel * source->pixel + k]);

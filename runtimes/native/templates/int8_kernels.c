@@ -13,7 +13,7 @@
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #include <immintrin.h>
-#define UVA_X86 1
+#define UVA_VECTORS 1
 typedef __m512i uva_ints;
 #define UVA_PARTS 1
 #define UVA_TILES 2
@@ -38,9 +38,10 @@ typedef __m512i uva_ints;
 #define uva_later(a, b) _mm512_or_si512(_mm512_srli_epi32(a, 24), _mm512_slli_epi32(b, 8))
 #define uva_sooner(a, b) _mm512_or_si512(_mm512_srli_epi32(a, 8), _mm512_slli_epi32(b, 24))
 #define uva_shift_taps(w) _mm512_slli_epi32(w, 8)
+#define UVA_KEEP(v) UVA_IN_REGISTER("+v", v)
 #elif defined(__AVX2__)
 #include <immintrin.h>
-#define UVA_X86 1
+#define UVA_VECTORS 1
 typedef __m256i uva_ints;
 #define UVA_PARTS 2
 #define UVA_TILES 1
@@ -49,9 +50,13 @@ typedef __m256i uva_ints;
 #define uva_store(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
 #define uva_same32(x) _mm256_set1_epi32(x)
 #define uva_same16(x) _mm256_set1_epi16(x)
+#if defined(__AVXVNNI__)
+#define uva_dot(sum, bytes, weight) _mm256_dpbusd_avx_epi32(sum, bytes, weight)
+#else
 /* Weights have seven bits: pairs of products never saturate. */
 #define uva_dot(sum, bytes, weight) \
     _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, weight), _mm256_set1_epi16(1)))
+#endif
 #define uva_add32(a, b) _mm256_add_epi32(a, b)
 #define uva_shift_right(v, n) _mm256_sra_epi32(v, _mm_cvtsi32_si128(n))
 #define uva_pack32(a, b) _mm256_packs_epi32(a, b)
@@ -67,11 +72,55 @@ typedef __m256i uva_ints;
 #define uva_later(a, b) _mm256_or_si256(_mm256_srli_epi32(a, 24), _mm256_slli_epi32(b, 8))
 #define uva_sooner(a, b) _mm256_or_si256(_mm256_srli_epi32(a, 8), _mm256_slli_epi32(b, 24))
 #define uva_shift_taps(w) _mm256_slli_epi32(w, 8)
+#define UVA_KEEP(v) UVA_IN_REGISTER("+x", v)
+#elif defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
+#include <arm_neon.h>
+#define UVA_VECTORS 1
+typedef int32x4_t uva_ints;
+#define UVA_PARTS 4
+#define UVA_TILES 1
+#define UVA_PANELS 1
+#define uva_halves(v) vreinterpretq_s16_s32(v)
+#define uva_whole(v) vreinterpretq_s32_s16(v)
+#define uva_load(p) vld1q_s32((const int32_t *)(const void *)(p))
+#define uva_store(p, v) vst1q_s32((int32_t *)(void *)(p), v)
+#define uva_same32(x) vdupq_n_s32(x)
+#define uva_same16(x) uva_whole(vdupq_n_s16(x))
+#define uva_dot(sum, bytes, weight) vdotq_s32(sum, vreinterpretq_s8_s32(weight), vreinterpretq_s8_s32(bytes))
+#define uva_add32(a, b) vaddq_s32(a, b)
+#define uva_shift_right(v, n) vshlq_s32(v, vdupq_n_s32(-(n)))
+#define uva_pack32(a, b) uva_whole(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)))
+#define uva_pack16(a, b) \
+    vreinterpretq_s32_u8(vcombine_u8(vqmovun_s16(uva_halves(a)), vqmovun_s16(uva_halves(b))))
+#define uva_scale(a, b) uva_whole(vqrdmulhq_s16(uva_halves(a), uva_halves(b)))
+#define uva_add16(a, b) uva_whole(vqaddq_s16(uva_halves(a), uva_halves(b)))
+#define uva_subtract16(a, b) uva_whole(vqsubq_s16(uva_halves(a), uva_halves(b)))
+#define uva_max16(a, b) uva_whole(vmaxq_s16(uva_halves(a), uva_halves(b)))
+#define uva_interleave_low(a, b) uva_whole(vzip1q_s16(uva_halves(a), uva_halves(b)))
+#define uva_interleave_high(a, b) uva_whole(vzip2q_s16(uva_halves(a), uva_halves(b)))
+#define uva_pairs(a, b)                                                                    \
+    vpaddq_s32(vmull_s16(vget_low_s16(uva_halves(a)), vget_low_s16(uva_halves(b))),        \
+               vmull_high_s16(uva_halves(a), uva_halves(b)))
+#define uva_transpose(v) vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(v), uva_by_channel()))
+#define uva_later(a, b) vsliq_n_s32(vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), 24)), b, 8)
+#define uva_sooner(a, b) vsliq_n_s32(vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), 8)), b, 24)
+#define uva_shift_taps(w) vshlq_n_s32(w, 8)
+#define UVA_KEEP(v)
+/* Its dot product is of signed bytes: activations are taken less 128, and biases have 128 times the weights' sum. */
+#define uva_signed(v) veorq_s32(v, vdupq_n_s32((int32_t)0x80808080u))
 #else
-#define UVA_X86 0
+#define UVA_VECTORS 0
 #endif
 
-#if UVA_X86
+#if UVA_VECTORS && defined(__aarch64__)
+UVA_INLINE uint8x16_t uva_by_channel(void)
+{
+    static const uint8_t order[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    return vld1q_u8(order);
+}
+#elif UVA_VECTORS
+#define uva_signed(v) (v)
+
 UVA_INLINE __m128i uva_by_channel(void)
 {
     return _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -118,7 +167,7 @@ static int32_t uva_scaled(int32_t value, int32_t multiplier)
     return (value * multiplier + (1 << 14)) >> 15;
 }
 
-#if UVA_X86
+#if UVA_VECTORS
 static int32_t uva_quad(const uint8_t *bytes)
 {
     int32_t quad;
@@ -175,10 +224,12 @@ UVA_INLINE void uva_tiles(const uva_product *product, const uva_source *source, 
             for (int p = 0; p < panels; p++) {
                 for (int part = 0; part < UVA_PARTS; part++) {
                     w[p][part] = uva_load((const uva_ints *)(const void *)(weight + p * depth) + part);
+                    UVA_KEEP(w[p][part]);
                 }
             }
             for (int i = 0; i < tiles * UVA_TILE; i++) {
-                uva_ints x = uva_same32(uva_quad(run + (i / UVA_TILE) * source->tile + (i % UVA_TILE) * source->pixel));
+                const uint8_t *bytes = run + (i / UVA_TILE) * source->tile + (i % UVA_TILE) * source->pixel;
+                const uva_ints x = uva_signed(uva_same32(uva_quad(bytes)));
                 for (int p = 0; p < panels; p++) {
                     for (int part = 0; part < UVA_PARTS; part++) {
                         uva_ints *at = &sum[p][i / UVA_TILE][i % UVA_TILE][part];
@@ -296,7 +347,7 @@ typedef struct {
     int32_t shift;
 } uva_taps;
 
-#if UVA_X86
+#if UVA_VECTORS
 UVA_INLINE void uva_depthwise_tile(const uva_product *as, const int8_t *weight, const uint8_t *at, ptrdiff_t row,
                                       ptrdiff_t block, int32_t panel, int32_t stride, uint8_t *to)
 {
@@ -309,9 +360,9 @@ UVA_INLINE void uva_depthwise_tile(const uva_product *as, const int8_t *weight, 
         uva_ints s3 = start;
         for (int tap = 0; tap < 3; tap++) {
             const uint8_t *line = at + tap * row + part * (ptrdiff_t)sizeof(uva_ints);
-            const uva_ints before = uva_load(line);
-            const uva_ints here = uva_load(line + block);
-            const uva_ints after = uva_load(line + 2 * block);
+            const uva_ints before = uva_signed(uva_load(line));
+            const uva_ints here = uva_signed(uva_load(line + block));
+            const uva_ints after = uva_signed(uva_load(line + 2 * block));
             const uva_ints w = uva_load((const uva_ints *)(const void *)(weight + tap * 4 * UVA_PANEL) + part);
             const uva_ints shifted = uva_shift_taps(w);
             s0 = uva_dot(s0, uva_later(before, here), w);

@@ -6,7 +6,7 @@ static void uva_pool(const int16_t *wide, int32_t tiles, ptrdiff_t stride, int32
 {
     int32_t sum[UVA_PANEL];
     int16_t top[32];
-#if UVA_X86
+#if UVA_VECTORS
     uva_ints total[UVA_PARTS];
     uva_ints highest[UVA_PARTS];
     for (int part = 0; part < UVA_PARTS; part++) {
@@ -96,7 +96,7 @@ static void uva_combine(const uva_block *block, int16_t *wide, const int16_t *be
         for (int32_t tile = 0; tile < tiles; tile++) {
             const ptrdiff_t at = ((ptrdiff_t)tile * panels + panel) * 64;
             uint8_t *to = values + tile * stride + panel * 64;
-#if UVA_X86
+#if UVA_VECTORS
             const uva_ints round = uva_same32(1 << 12);
             const uva_ints narrow = uva_same16((int16_t)block->narrow);
             const uva_ints zero = uva_same16((int16_t)block->zero);
@@ -146,7 +146,7 @@ static void uva_subtract(const int16_t *now, const int16_t *then, uint8_t *value
         for (int32_t panel = 0; panel < panels; panel++) {
             const ptrdiff_t at = ((ptrdiff_t)tile * panels + panel) * 64;
             uint8_t *to = values + tile * stride + panel * 64;
-#if UVA_X86
+#if UVA_VECTORS
             const uva_ints narrow = uva_same16(UVA_DIFFERENCE_NARROW);
             const uva_ints zero = uva_same16(UVA_DIFFERENCE_ZERO);
             for (int part = 0; part < UVA_PARTS; part++) {

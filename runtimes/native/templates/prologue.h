@@ -4,7 +4,19 @@
 #define UVA_INLINE static inline
 #endif
 
-/* What it is compiled for. */
+/* Keeps a vector in a register: left to itself, a compiler loads a weight again for every pixel it meets. */
+#if defined(__GNUC__) && !defined(UVA_NO_ASM)
+#define UVA_IN_REGISTER(constraint, v) __asm__("" : constraint(v))
+#else
+#define UVA_IN_REGISTER(constraint, v)
+#endif
+
+/* What it is compiled for. Dot products of signed bytes want activations, and so biases, of their own. */
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
+#define UVA_SIGNED 1
+#else
+#define UVA_SIGNED 0
+#endif
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #define UVA_KERNELS "avx512_vnni"
 #elif defined(__AVX512F__)
