@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from uva_edge.errors import ExportError
 from uva_edge.manifest import Contract
 from uva_edge.models.checkpoint import load_checkpoint
 from uva_edge.models.clip_step import folded
@@ -64,10 +65,15 @@ def to_native_int8(subject: Exportable, clips: Sequence[Frames], judge: Judge) -
 
     Raises:
         SessionError: the C knows no such network.
+        ExportError: maps that are not scaled to their peak.
         ParityError: no setting passes the gate.
     """
     network = load_checkpoint(subject.weights)[0]
     topology = Topology.of(subject.network, subject.contract)
+    if topology.output != "peak":
+        raise ExportError(
+            f"int8 C scales maps to their peak (output = peak); this network's is {topology.output}"
+        )
     parameters = read_parameters(subject.weights, topology)
     ranges = ranges_of(folded(network), topology, clips)
     convolutions = sum(name.endswith(".weight") for name in parameters)
@@ -105,7 +111,7 @@ def quantise(topology: Topology, parameters: Parameters, ranges: Ranges, setting
 class _Scale:
     """uint8 u stands for ``(u - zero) scale``."""
 
-    scale: NDArray[np.float64] | float  # of each channel, or of all
+    scale: NDArray[np.float64] | np.float64 | float  # of each channel, or of all
     zero: int = 0
 
 
@@ -118,32 +124,29 @@ class _Quantiser:
     def integers(self) -> Integers:
         topology = self._topology
         seen = self._convolve("first", [_Scale(1 / 128, INPUT_ZERO)], [3])
-        wide = 0.0
-        for shape in topology.low_level:
-            wide, seen = self._block(shape, [seen], [shape.inputs], None)
-        self._arrays["state.scale"] = np.array([wide], np.float32)
-        state, features = wide, topology.features
-        parts, sizes = [], []
+        state, seen = self._chain(topology.low_level, [seen], None)
+        self._arrays["state.scale"] = np.array([state], np.float32)
+        paths = []
         if topology.spatial:
-            residual, scale = state, seen
-            for shape in topology.spatial:
-                residual, scale = self._block(shape, [scale], [shape.inputs], residual)
-            parts.append(scale)
+            paths.append(self._chain(topology.spatial, [seen], state)[1])
         if topology.temporal:
-            inputs = [seen, self._narrow("difference", state, *self._range("difference"))]
-            widths = [features, features]
-            for shape in topology.temporal:
-                _, scale = self._block(shape, inputs, widths, None)
-                inputs, widths = [scale], [shape.outputs]
-            parts.append(scale)
-        sizes = [topology.paths // len(parts)] * len(parts)
-        scale = self._convolve("fuse7", parts, sizes)
-        wide = scale.scale / 128
-        for shape in topology.decoder:
-            wide, scale = self._block(shape, [scale], [shape.inputs], wide)
-        scale = self._convolve("up11", [scale], [topology.narrow])
-        self._peak(scale)
+            difference = self._narrow("difference", state, *self._range("difference"))
+            paths.append(self._chain(topology.temporal, [seen, difference], None)[1])
+        mixed = self._convolve("fuse7", paths, [topology.paths // len(paths)] * len(paths))
+        _, decoded = self._chain(topology.decoder, [mixed], float(mixed.scale) / 128)
+        self._peak(self._convolve("up11", [decoded], [topology.narrow]))
         return Integers(topology, self._arrays)
+
+    def _chain(
+        self, shapes: Sequence[BlockShape], inputs: Sequence[_Scale], wide: float | None
+    ) -> tuple[float, _Scale]:
+        """Blocks one after the other, the first on several inputs of as many channels each; as `_block`."""
+        for shape in shapes:
+            widths = [shape.inputs // len(inputs)] * len(inputs)
+            wide, seen = self._block(shape, inputs, widths, wide)
+            inputs = [seen]
+        assert wide is not None
+        return wide, seen
 
     # --- layers -----------------------------------------------------------------------------------------
 
@@ -162,12 +165,12 @@ class _Quantiser:
         projected = sums * 2.0**shift
         low, high = self._range(name)
         wide = max(-low, high) / _WIDE
-        wide = max(wide, float(projected.max()) / 1.9, (residual or 0.0) / 1.9)
+        before = residual if shape.residual and residual is not None else 0.0
+        wide = max(wide, float(projected.max()) / 1.9, before / 1.9)
         one = 1 << ATTENTION_BITS
         self._arrays[f"{name}.gain"] = np.round(projected / wide * one).astype(np.int16)
         if shape.residual:
-            assert residual is not None
-            self._scalar(f"{name}.residual", round(residual / wide * one))
+            self._scalar(f"{name}.residual", round(before / wide * one))
         if shape.attention:
             self._attention(shape, projected)
         return wide, self._narrow(name, wide, low, high)

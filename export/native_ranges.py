@@ -50,7 +50,8 @@ class Ranges:
     def highest(self, name: str, share: float = 1.0) -> NDArray[np.float64]:
         """Of each channel, what that share of its values is not above."""
         if share < 1:
-            return np.quantile(np.concatenate(self._samples[name]), share, axis=0).astype(np.float64)
+            highest: NDArray[np.float64] = np.quantile(np.concatenate(self._samples[name]), share, axis=0)
+            return highest.astype(np.float64)
         return self._extremes[name][1].astype(np.float64)
 
     def largest(self, name: str) -> NDArray[np.float64]:

@@ -89,7 +89,8 @@ def block(network: Integers, shape: BlockShape, values: Ints, residual: Ints | N
     if shape.residual:
         assert residual is not None
         total = total + residual * np.int32(network.scalar(f"{name}.residual"))
-    return np.clip(total >> ATTENTION_BITS, -32768, 32767).astype(np.int16)
+    summed: Ints = np.clip(total >> ATTENTION_BITS, -32768, 32767).astype(np.int16)
+    return summed
 
 
 def attention(network: Integers, shape: BlockShape, projected: Ints) -> Ints:
@@ -104,7 +105,8 @@ def attention(network: Integers, shape: BlockShape, projected: Ints) -> Ints:
     hidden = np.minimum(hidden, 32767)
     scores = hidden @ network[f"{name}.excite"].astype(np.int64)
     index = (scores * network.scalar(f"{name}.score") + (1 << 22)) >> 23
-    return SIGMOID[np.clip(index + (1 << (SIGMOID_BITS - 1)), 0, (1 << SIGMOID_BITS) - 1)]
+    factors: Ints = SIGMOID[np.clip(index + (1 << (SIGMOID_BITS - 1)), 0, (1 << SIGMOID_BITS) - 1)]
+    return factors
 
 
 def narrow(network: Integers, name: str, wide: Ints) -> Ints:
@@ -175,7 +177,10 @@ def _branch(network: Integers, shapes: tuple[BlockShape, ...], values: Ints, wid
 def _peak(network: Integers, logits: Ints) -> NDArray[np.float32]:
     below = np.minimum(logits.max() - logits, network.scalar("peak.cap"))
     steps = (below * network.scalar("peak.multiplier")) >> network.scalar("peak.shift")
-    return ((EXP2[steps & 255] >> (steps >> 8)) * np.float32(2**-16)).astype(np.float32)
+    saliency: NDArray[np.float32] = (EXP2[steps & 255] >> (steps >> 8)).astype(np.float32) * np.float32(
+        2**-16
+    )
+    return saliency
 
 
 def _products(values: Ints, weight: Ints) -> Ints:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from .integers import Integers
 from .parameters import Parameters
 from .reference import EXP2, SIGMOID
 from .topology import LANES, BlockShape, Topology
+
+Precision: TypeAlias = Literal["fp32", "int8"]
 
 ABI_VERSION: Final = 1
 OUTPUTS: Final = ("peak", "sigmoid", "clamp")
@@ -54,7 +56,7 @@ class Facts:
         macs: multiply-accumulates of a frame.
     """
 
-    precision: str
+    precision: Precision
     constant_bytes: int
     state_bytes: int
     arena_bytes: int
@@ -113,7 +115,7 @@ def generate(constants: Constants, origin: Origin) -> Source:
 
 def fragment(name: str) -> str:
     """A file of ``templates``."""
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 # --- header and prologue ------------------------------------------------------------------------------------
