@@ -7,6 +7,10 @@
 #define UVA_OVERSAMPLING 4
 #define UVA_FRAME_MAX_SIDE 32768
 
+#if UVA_ROWS < 1 || UVA_ROWS > 256 || UVA_COLUMNS < 1 || UVA_COLUMNS > 256
+#error "an input has 1 to 256 rows and columns"
+#endif
+
 /*
  * A call keeps these two on its stack, 14 UVA_COLUMNS bytes; for YUV it has a second table and a row of
  * samples, 26 UVA_COLUMNS in all. For a 64x64 input that is 896 and 1664 bytes.

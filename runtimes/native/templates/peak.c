@@ -1,15 +1,16 @@
 #define UVA_PEAK_CELLS (UVA_ROWS * UVA_COLUMNS)
 #define UVA_PEAK_MAX_SIDE 32768
 
-/* Some cells of the map, one bit each. Two of these are on the stack: 1 KB for a 64x64 map. */
+/* Some cells of the map, one bit each. Two of these are on the stack. */
 typedef struct {
     uint8_t bits[(UVA_PEAK_CELLS + 7) / 8];
 } uva_peak_cells;
 
-/* The sums over a set of cells that give its centre. */
+/* Touching cells of one value: which, how many, the sums that give their centre, the rows that they span. */
 typedef struct {
-    int32_t count, rows, columns;
-} uva_peak_centre;
+    uva_peak_cells cells;
+    int32_t count, rows, columns, first_row, last_row;
+} uva_peak_plateau;
 
 static int uva_peak_has(const uva_peak_cells *cells, int32_t cell)
 {
@@ -42,53 +43,59 @@ static int uva_peak_touches(const uva_peak_cells *cells, int32_t row, int32_t co
     return 0;
 }
 
-/*
- * One sweep over the map in one direction, that adds to the plateau the cells of value `top` that touch it.
- * Returns how many; none means that none is left. Sweeps need no queue of cells, and few are enough unless
- * the plateau winds: by turns down and up, they follow it around one bend each.
- */
-static int32_t uva_peak_sweep(const float *map, float top, int forward, uva_peak_cells *plateau,
-                              uva_peak_centre *centre)
+static void uva_peak_add(uva_peak_plateau *plateau, int32_t row, int32_t column)
 {
-    int32_t before = centre->count;
-    for (int32_t step = 0; step < UVA_PEAK_CELLS; step++) {
-        int32_t cell = forward ? step : UVA_PEAK_CELLS - 1 - step;
-        if (uva_peak_value(map, cell) < top || uva_peak_has(plateau, cell)) {
-            continue;
-        }
-        int32_t row = cell / UVA_COLUMNS, column = cell % UVA_COLUMNS;
-        if (uva_peak_touches(plateau, row, column)) {
-            uva_peak_put(plateau, cell);
-            centre->count++;
-            centre->rows += row;
-            centre->columns += column;
-        }
-    }
-    return centre->count - before;
+    uva_peak_put(&plateau->cells, row * UVA_COLUMNS + column);
+    plateau->count++;
+    plateau->rows += row;
+    plateau->columns += column;
+    plateau->last_row = row > plateau->last_row ? row : plateau->last_row;
 }
 
-/* All cells of value `top` that hang together with this one. */
-static uva_peak_centre uva_peak_plateau(const float *map, float top, int32_t cell, uva_peak_cells *plateau)
+/* Adds the cells of value `top` in a row that touch the plateau, looking at them in one direction. */
+static void uva_peak_grow_row(const float *map, float top, int32_t row, int forward,
+                              uva_peak_plateau *plateau)
 {
-    uva_peak_centre centre = {1, cell / UVA_COLUMNS, cell % UVA_COLUMNS};
-    memset(plateau, 0, sizeof *plateau);
-    uva_peak_put(plateau, cell);
-    for (int forward = 1; uva_peak_sweep(map, top, forward, plateau, &centre) > 0;) {
-        forward = !forward;
+    for (int32_t step = 0; step < UVA_COLUMNS; step++) {
+        int32_t column = forward ? step : UVA_COLUMNS - 1 - step, cell = row * UVA_COLUMNS + column;
+        if (uva_peak_value(map, cell) >= top && !uva_peak_has(&plateau->cells, cell) &&
+            uva_peak_touches(&plateau->cells, row, column)) {
+            uva_peak_add(plateau, row, column);
+        }
     }
-    return centre;
+}
+
+/*
+ * All cells of value `top` that hang together with this one, which is the first of them. Sweeps down and up
+ * until that adds nothing: this needs no queue of cells, and is done soon unless the plateau winds.
+ */
+static void uva_peak_grow(const float *map, float top, int32_t cell, uva_peak_plateau *plateau)
+{
+    int32_t before, row;
+    memset(plateau, 0, sizeof *plateau);
+    plateau->first_row = cell / UVA_COLUMNS;
+    uva_peak_add(plateau, plateau->first_row, cell % UVA_COLUMNS);
+    do {
+        before = plateau->count;
+        for (row = plateau->first_row; row <= plateau->last_row + 1 && row < UVA_ROWS; row++) {
+            uva_peak_grow_row(map, top, row, 1, plateau);
+        }
+        for (row = plateau->last_row; row >= plateau->first_row; row--) {
+            uva_peak_grow_row(map, top, row, 0, plateau);
+        }
+    } while (plateau->count > before);
 }
 
 /* The plateau's cell nearest to its centre. Marks all its cells as done. */
-static int32_t uva_peak_middle(const uva_peak_cells *plateau, uva_peak_centre centre, uva_peak_cells *done)
+static int32_t uva_peak_middle(const uva_peak_plateau *plateau, uva_peak_cells *done)
 {
     int64_t nearest = INT64_MAX;
-    int32_t middle = 0;
-    for (int32_t cell = 0; cell < UVA_PEAK_CELLS; cell++) {
-        if (uva_peak_has(plateau, cell)) {
+    int32_t middle = 0, end = (plateau->last_row + 1) * UVA_COLUMNS;
+    for (int32_t cell = plateau->first_row * UVA_COLUMNS; cell < end; cell++) {
+        if (uva_peak_has(&plateau->cells, cell)) {
             /* Times the count, so that it is whole. At most 2^16 cells and 2^8 rows: squares below 2^48. */
-            int64_t down = (int64_t)centre.count * (cell / UVA_COLUMNS) - centre.rows;
-            int64_t right = (int64_t)centre.count * (cell % UVA_COLUMNS) - centre.columns;
+            int64_t down = (int64_t)plateau->count * (cell / UVA_COLUMNS) - plateau->rows;
+            int64_t right = (int64_t)plateau->count * (cell % UVA_COLUMNS) - plateau->columns;
             int64_t distance = down * down + right * right;
             if (distance < nearest) {
                 nearest = distance;
@@ -103,13 +110,14 @@ static int32_t uva_peak_middle(const uva_peak_cells *plateau, uva_peak_centre ce
 /* The first of the middles of all plateaus of value `top`. */
 static int32_t uva_peak_first(const float *map, float top)
 {
-    uva_peak_cells done, plateau;
+    uva_peak_plateau plateau;
+    uva_peak_cells done;
     int32_t first = UVA_PEAK_CELLS;
     memset(&done, 0, sizeof done);
     for (int32_t cell = 0; cell < UVA_PEAK_CELLS; cell++) {
         if (uva_peak_value(map, cell) >= top && !uva_peak_has(&done, cell)) {
-            uva_peak_centre centre = uva_peak_plateau(map, top, cell, &plateau);
-            int32_t middle = uva_peak_middle(&plateau, centre, &done);
+            uva_peak_grow(map, top, cell, &plateau);
+            int32_t middle = uva_peak_middle(&plateau, &done);
             first = middle < first ? middle : first;
         }
     }
