@@ -26,8 +26,8 @@ Precision: TypeAlias = Literal["fp32", "int8"]
 
 ABI_VERSION: Final = 1
 OUTPUTS: Final = ("peak", "sigmoid", "clamp")
-_HEADERS: Final = ("status.h", "api.h")
-_COMMON: Final = ("status.c", "api.c")
+_HEADERS: Final = ("status.h", "api.h", "frame.h", "peak.h")
+_COMMON: Final = ("api.c", "status.c", "frame.c", "peak.c")
 _LINE: Final = 112
 
 

@@ -11,6 +11,9 @@
 #define UVA_IN_REGISTER(constraint, v)
 #endif
 
+/* C leaves to the compiler what >> makes of a negative number: here it must fill in the sign. */
+typedef char uva_shifts_keep_the_sign[(-5 >> 1) == -3 ? 1 : -1];
+
 /* What it is compiled for. Dot products of signed bytes want activations, and so biases, of their own. */
 #if defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
 #define UVA_SIGNED 1
