@@ -94,6 +94,7 @@ def missing(target: Target) -> str | None:
 
 def compile_object(target: Target, source: Path, workdir: Path, flags: Sequence[str] = ("-O2",)) -> Path:
     """Compiles a C file strictly, as `STRICT` says; raises ProgramError."""
+    source, workdir = source.resolve(), workdir.resolve()
     obj = workdir / f"{source.stem}.{target.name}.o"
     include = (f"-I{source.parent}", f"-I{FOLDER}", f"-I{workdir}")
     what = (*include, *flags, "-c", str(source), "-o", str(obj))
@@ -103,8 +104,9 @@ def compile_object(target: Target, source: Path, workdir: Path, flags: Sequence[
 
 def link(target: Target, objects: Sequence[Path], program: Path, flags: Sequence[str] = ()) -> Path:
     """Links objects with the target's own start-up code and console; raises ProgramError."""
+    program = program.resolve()
     support = [compile_object(target, FOLDER / name, program.parent) for name in target.support]
-    files = [str(path) for path in (*objects, *support)]
+    files = [str(path.resolve()) for path in (*objects, *support)]
     call([target.compiler, *target.flags, *files, *target.link, *flags, "-o", str(program)], program.parent)
     return program
 
@@ -113,22 +115,23 @@ def run(target: Target, c_files: Sequence[Path], workdir: Path, flags: Sequence[
     """Compiles C files, one with a `main`, links and runs them; returns what the program wrote.
 
     A program writes by `console.h`, and has no other input than what is compiled into it. Headers are found
-    in `workdir` and beside the C files. Raises ProgramError if the program does not end with status 0.
+    in `workdir` and beside the C files, which all have different names. Raises ProgramError if the program
+    does not end with status 0.
     """
     objects = [compile_object(target, source, workdir, flags) for source in c_files]
     program = link(target, objects, workdir / f"{c_files[0].stem}.{target.name}.elf", flags)
-    return call([*target.runner, str(program.resolve())], workdir)
+    return call([*target.runner, str(program)], workdir)
 
 
 def sections(target: Target, obj: Path) -> Sections:
     """What an object (or a program) takes in memory."""
-    numbers = call([f"{target.tools}size", str(obj)], obj.parent).decode().splitlines()[1].split()
+    numbers = call([f"{target.tools}size", obj.name], obj.parent).decode().splitlines()[1].split()
     return Sections(*(int(number) for number in numbers[:3]))
 
 
 def undefined_symbols(target: Target, obj: Path) -> set[str]:
     """What an object expects of others: the functions of the C library that it calls."""
-    listing = call([f"{target.tools}nm", "-u", str(obj)], obj.parent).decode()
+    listing = call([f"{target.tools}nm", "-u", obj.name], obj.parent).decode()
     return set(re.findall(r"\bU (\S+)", listing))
 
 

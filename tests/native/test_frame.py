@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pytest
 from frames import FORMATS, FrameCase, Rows
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -81,7 +81,7 @@ def cases(draw: st.DrawFn) -> FrameCase:
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None)
 @given(case=cases(), grid=st.sampled_from(GRIDS))
 @example(case=FrameCase("nv12", 1, 1), grid=(32, 32))
 @example(case=FrameCase("i420", 1, 1), grid=(32, 32))
