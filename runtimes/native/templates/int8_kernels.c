@@ -266,7 +266,6 @@ static int32_t uva_saturate8(int32_t x)
 static void uva_finish(const uva_product *product, int32_t panel, int32_t sum[UVA_TILE][UVA_PANEL], int kind,
                        uint8_t *to)
 {
-    const int16_t *multipliers = product->multiplier + panel * 32;
     for (int pixel = 0; pixel < UVA_TILE; pixel++) {
         if (kind == UVA_SUMS) {
             memcpy(to + pixel * UVA_PANEL * 4, sum[pixel], UVA_PANEL * 4);
@@ -279,7 +278,8 @@ static void uva_finish(const uva_product *product, int32_t panel, int32_t sum[UV
             if (kind == UVA_WIDE) {
                 ((int16_t *)(void *)to)[(pixel / 2) * 32 + quad * 8 + (pixel % 2) * 4 + rest] = (int16_t)shifted;
             } else {
-                const uint8_t byte = (uint8_t)uva_saturate8(uva_scaled(shifted, multipliers[quad * 8 + rest]));
+                const int16_t multiplier = product->multiplier[panel * 32 + quad * 8 + rest];
+                const uint8_t byte = (uint8_t)uva_saturate8(uva_scaled(shifted, multiplier));
                 to[quad * 16 + (kind == UVA_HIDDEN ? rest * 4 + pixel : pixel * 4 + rest)] = byte;
             }
         }
