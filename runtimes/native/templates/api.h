@@ -9,7 +9,7 @@ typedef struct {
     const char *bundle;    /* name and version of what it was made from */
     const char *sha256;    /* of its weights */
     const char *precision; /* "fp32" or "int8" */
-    const char *kernels;   /* the instructions that it was compiled for, such as "avx2" */
+    const char *kernels;   /* "avx512_vnni", "avx_vnni", "avx512", "avx2", "neon_dotprod", "neon" or "portable" */
     int32_t rows;          /* of its input and of its map */
     int32_t columns;
     int32_t features;   /* channels of the state */

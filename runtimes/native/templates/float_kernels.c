@@ -3,6 +3,7 @@
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#define UVA_KERNELS "avx512"
 typedef __m512 uva_vector;
 #define UVA_PARTS 1
 #define UVA_WIDTH 16
@@ -15,6 +16,7 @@ typedef __m512 uva_vector;
 #define uva_clip6(v) _mm512_min_ps(_mm512_max_ps(v, _mm512_setzero_ps()), _mm512_set1_ps(6.0f))
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
+#define UVA_KERNELS "avx2"
 typedef __m256 uva_vector;
 #define UVA_PARTS 2
 #define UVA_WIDTH 8
@@ -27,6 +29,7 @@ typedef __m256 uva_vector;
 #define uva_clip6(v) _mm256_min_ps(_mm256_max_ps(v, _mm256_setzero_ps()), _mm256_set1_ps(6.0f))
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
+#define UVA_KERNELS "neon"
 typedef float32x4_t uva_vector;
 #define UVA_PARTS 4
 #define UVA_WIDTH 4
@@ -38,6 +41,7 @@ typedef float32x4_t uva_vector;
 #define UVA_KEEP(v)
 #define uva_clip6(v) vminq_f32(vmaxq_f32(v, vdupq_n_f32(0.0f)), vdupq_n_f32(6.0f))
 #else
+#define UVA_KERNELS "portable"
 /* Four floats that a compiler keeps in registers, vector ones where it knows some. */
 typedef struct {
     float lane[4];
@@ -202,7 +206,7 @@ static float uva_exp(float x)
 {
     float scaled, whole, rest, power;
     int32_t bits;
-    x = x < -87.0f ? -87.0f : x;
+    x = x > -87.0f ? x : -87.0f; /* NaN too, of a restored state: its conversion below would be undefined */
     scaled = x * 1.44269504f;
     whole = (float)(int32_t)(scaled - 0.5f);
     rest = x - whole * 0.693145752f;

@@ -203,7 +203,7 @@ static void uva_squash(float *map)
     }
 #else
     for (int32_t i = 0; i < pixels; i++) {
-        float x = map[i] < 0.0f ? 0.0f : map[i];
+        float x = map[i] > 0.0f ? map[i] : 0.0f; /* of NaN too */
         map[i] = x > 1.0f ? 1.0f : x;
     }
 #endif

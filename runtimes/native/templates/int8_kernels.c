@@ -13,6 +13,7 @@
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #include <immintrin.h>
+#define UVA_KERNELS "avx512_vnni"
 #define UVA_VECTORS 1
 typedef __m512i uva_ints;
 #define UVA_PARTS 1
@@ -51,8 +52,10 @@ typedef __m256i uva_ints;
 #define uva_same32(x) _mm256_set1_epi32(x)
 #define uva_same16(x) _mm256_set1_epi16(x)
 #if defined(__AVXVNNI__)
+#define UVA_KERNELS "avx_vnni"
 #define uva_dot(sum, bytes, weight) _mm256_dpbusd_avx_epi32(sum, bytes, weight)
 #else
+#define UVA_KERNELS "avx2"
 /* Weights have seven bits: pairs of products never saturate. */
 #define uva_dot(sum, bytes, weight) \
     _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, weight), _mm256_set1_epi16(1)))
@@ -75,6 +78,7 @@ typedef __m256i uva_ints;
 #define UVA_KEEP(v) UVA_IN_REGISTER("+x", v)
 #elif defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
 #include <arm_neon.h>
+#define UVA_KERNELS "neon_dotprod"
 #define UVA_VECTORS 1
 typedef int32x4_t uva_ints;
 #define UVA_PARTS 4
@@ -107,12 +111,18 @@ typedef int32x4_t uva_ints;
 #define uva_shift_taps(w) vshlq_n_s32(w, 8)
 #define UVA_KEEP(v)
 /* Its dot product is of signed bytes: activations are taken less 128, and biases have 128 times the weights' sum. */
+#define UVA_SIGNED 1
 #define uva_signed(v) veorq_s32(v, vdupq_n_s32((int32_t)0x80808080u))
 #else
+#define UVA_KERNELS "portable"
 #define UVA_VECTORS 0
 #endif
 
-#if UVA_VECTORS && defined(__aarch64__)
+#if !defined(UVA_SIGNED)
+#define UVA_SIGNED 0
+#endif
+
+#if UVA_SIGNED
 UVA_INLINE uint8x16_t uva_by_channel(void)
 {
     static const uint8_t order[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
