@@ -46,19 +46,32 @@ class Drawn:
 def draw(seed: int = 0, **options: Any) -> Drawn:
     """A network of such a configuration, quantised on a clip like those it is tested with."""
     torch.manual_seed(seed)
-    network = UvaNet(UvaNetConfig(**options)).eval()
-    with torch.no_grad():
-        for name, buffer in network.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_(0, 0.1)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.2, 1.5)
+    network = UvaNet(UvaNetConfig(**options))
+    _normalise(network)
     contract = contract_of(network)
     topology = Topology.of(Network("uva-net", dict(network.config.options()), 1, 1), contract)
     parameters = read_parameters(checkpoint_bytes(network, {}), topology)
     ranges = ranges_of(folded(network), topology, [moving(contract.resolution, 6, seed=99)])
     integers = quantise(topology, parameters, ranges, Setting(1.0))
     return Drawn(ClipStep(network).eval(), topology, parameters, integers)
+
+
+def _normalise(network: UvaNet) -> None:
+    """Leaves batch norms what they see, and a little else: with statistics that are drawn too, every layer is weaker
+    than the one before it, and a map hardly depends on its frame."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean of all that it sees
+    clip = torch.from_numpy(moving(network.config.resolution, 8, seed=98))
+    with torch.no_grad():
+        network.train()
+        ClipStep(network).train()(clip, network.features(clip[:1]))
+        network.eval()
+        for norm in norms:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean += 0.1 * torch.randn_like(norm.running_mean) * norm.running_var.sqrt()
+            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
 
 
 def moving(side: int, count: int, seed: int = 0) -> Frames:

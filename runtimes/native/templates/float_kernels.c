@@ -181,7 +181,7 @@ static void uva_depthwise(const float *weight, const float *bias, const float *f
                           int32_t size, int32_t stride)
 {
     const ptrdiff_t row = (ptrdiff_t)(size + 2) * channels;
-    const int32_t out = size / stride;
+    const int32_t out = uva_strided(size, stride);
     for (int32_t channel = 0; channel < channels; channel += UVA_WIDTH) {
         uva_vector w[9];
         uva_vector start = uva_load(bias + channel);

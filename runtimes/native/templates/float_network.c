@@ -43,7 +43,7 @@ static void uva_run_block(const uva_block *block, uva_arena *arena, const float 
                           ptrdiff_t out_pitch)
 {
     const int32_t size = block->size;
-    const int32_t out = size / block->stride;
+    const int32_t out = uva_strided(size, block->stride);
     const int32_t outputs = block->outputs;
     const ptrdiff_t row = (ptrdiff_t)(size + 2) * block->hidden;
     const uva_source inputs = {from, size * pitch, pitch, 0, 1, block->inputs};

@@ -424,7 +424,7 @@ static void uva_depthwise(const uva_taps *taps, const uint8_t *hidden, uint8_t *
     const uva_product as = {NULL, taps->bias, taps->multiplier, taps->shift, 0};
     const ptrdiff_t block = (ptrdiff_t)channels * UVA_TILE;
     const ptrdiff_t row = (size / UVA_TILE + 2) * block;
-    const int32_t out = size / stride;
+    const int32_t out = uva_strided(size, stride);
     for (int32_t panel = 0; panel < channels / UVA_PANEL; panel++) {
         const int8_t *weight = taps->weight + (ptrdiff_t)panel * 3 * 4 * UVA_PANEL;
         for (int32_t y = 0; y < out; y++) {

@@ -197,8 +197,8 @@ static void uva_run_block(const uva_block *block, uva_arena *arena, const uint8_
                           const int16_t *before, int16_t *after, uint8_t *to, ptrdiff_t out_pitch)
 {
     const int32_t tiles = block->size / UVA_TILE;
-    const int32_t out_tiles = block->size / block->stride / UVA_TILE;
-    const int32_t out = block->size / block->stride;
+    const int32_t out = uva_strided(block->size, block->stride);
+    const int32_t out_tiles = out / UVA_TILE;
     const ptrdiff_t row = ((ptrdiff_t)tiles + 2) * block->hidden * UVA_TILE;
     const ptrdiff_t narrow_tile = (ptrdiff_t)block->hidden * UVA_TILE;
     const uva_source inputs = uva_values(from, block->inputs, pitch, tiles);
