@@ -28,6 +28,8 @@ ABI_VERSION: Final = 1
 OUTPUTS: Final = ("peak", "sigmoid", "clamp")
 _HEADERS: Final = ("status.h", "api.h", "frame.h", "peak.h")
 _COMMON: Final = ("api.c", "status.c", "frame.c", "peak.c")
+_PUBLIC: Final = ("ROWS", "COLUMNS", "STATE_BYTES", "ARENA_BYTES")
+"""Sizes of the prologue that the header has."""
 _LINE: Final = 112
 
 
@@ -127,8 +129,9 @@ def _header(stem: str, sizes: Mapping[str, Any]) -> str:
     guard = f"{stem.upper()}_H"
     renamed = "\n".join(f"#undef {name}\n#define {name} {stem}_{name.removeprefix('uva_')}" for name in names)
     memory = "\n".join(
-        f"#define {stem.upper()}_{what} {sizes[short]}\n#undef {short}\n#define {short} {stem.upper()}_{what}"
-        for what, short in (("STATE_BYTES", "UVA_STATE_BYTES"), ("ARENA_BYTES", "UVA_ARENA_BYTES"))
+        f"#define {stem.upper()}_{short} {sizes[f'UVA_{short}']}\n#undef UVA_{short}\n"
+        f"#define UVA_{short} {stem.upper()}_{short}"
+        for short in _PUBLIC
     )
     return f"""#ifndef {guard}
 #define {guard}
@@ -142,7 +145,8 @@ def _header(stem: str, sizes: Mapping[str, Any]) -> str:
    into one. The short names are those of the header that a file includes last. */
 {renamed}
 
-/* What uva_state_size and uva_arena_size give at most, for memory that is set aside when the program is built. */
+/* The size of the input and of the map, and what uva_state_size and uva_arena_size give at most: for memory that is
+   set aside when the program is built. */
 {memory}
 
 #ifdef __cplusplus
@@ -167,7 +171,8 @@ def _code(
     body: Sequence[str],
 ) -> str:
     sizes = _sizes(topology, precision)
-    del sizes["UVA_STATE_BYTES"], sizes["UVA_ARENA_BYTES"]  # the header's
+    for short in _PUBLIC:
+        del sizes[f"UVA_{short}"]
     if isinstance(constants, Integers):
         sizes |= _integer_sizes(constants)
     sizes |= {"UVA_BUNDLE": f'"{origin.bundle}"', "UVA_SHA256": f'"{origin.sha256}"'}

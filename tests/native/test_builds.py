@@ -142,6 +142,5 @@ def test_a_byte_too_few_is_seen(host: Target, buffer: str, source: Source, tmp_p
 
 
 def _memory_program(source: Source, folder: Path) -> list[Path]:
-    sides = "#define UVA_ROWS 32\n#define UVA_COLUMNS 32\n"
-    (folder / "uva.h").write_text(f'#include "{source.stem}.h"\n{sides}', encoding="utf-8")
+    (folder / "uva.h").write_text(f'#include "{source.stem}.h"\n', encoding="utf-8")
     return [PROGRAMS / "model_memory.c", PROGRAMS / "frame_case.c", folder / f"{source.stem}.c"]

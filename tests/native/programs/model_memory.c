@@ -1,6 +1,6 @@
 /*
  * A model with heap memory of exactly the bytes that are promised and no more alignment, so that the sanitizers see
- * any other. The header uva.h is written by the test: it includes the model's own, and has UVA_ROWS and UVA_COLUMNS.
+ * any other. The header uva.h is written by the test: it includes the model's own.
  */
 #include "console.h"
 #include "frame_case.h"
