@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .c_text import array, comment, literal, string
 from .constants import Constants
 from .integers import Integers
 from .parameters import Parameters
@@ -30,7 +31,6 @@ _HEADERS: Final = ("status.h", "api.h", "frame.h", "peak.h")
 _COMMON: Final = ("api.c", "status.c", "frame.c", "peak.c")
 _PUBLIC: Final = ("ROWS", "COLUMNS", "STATE_BYTES", "ARENA_BYTES")
 """Sizes of the prologue that the header has."""
-_LINE: Final = 112
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Origin:
     Attributes:
         bundle: name of the bundle.
         sha256: of the weights in it.
-        provenance: lines of the comment on top.
+        provenance: lines of the comment on top, any text.
     """
 
     bundle: str
@@ -108,7 +108,7 @@ def generate(constants: Constants, origin: Origin) -> Source:
         body = ("float_arena.c", "float_kernels.c", tables, "float_network.c")
     stem = re.sub(r"[^a-z0-9]+", "_", f"{origin.bundle}_{precision}".lower())
     stem = stem if stem.startswith("uva_") else f"uva_{stem}"
-    top = "/* " + "\n   ".join(origin.provenance) + " */\n"
+    top = comment(origin.provenance)
     sizes = _sizes(topology, precision)
     return Source(
         stem, top + _header(stem, sizes), top + _code(stem, topology, precision, origin, constants, body)
@@ -175,7 +175,7 @@ def _code(
         del sizes[f"UVA_{short}"]
     if isinstance(constants, Integers):
         sizes |= _integer_sizes(constants)
-    sizes |= {"UVA_BUNDLE": f'"{origin.bundle}"', "UVA_SHA256": f'"{origin.sha256}"'}
+    sizes |= {"UVA_BUNDLE": string(origin.bundle), "UVA_SHA256": string(origin.sha256)}
     prologue = "\n".join(f"#define {name} {value}" for name, value in sizes.items())
     parts = [part if "\n" in part else fragment(part) for part in (*body, *_COMMON)]
     return f"""#include "{stem}.h"
@@ -259,7 +259,7 @@ def _macs(topology: Topology) -> int:
 
 def _integer_sizes(network: Integers) -> dict[str, Any]:
     sizes = {
-        "UVA_STATE_SCALE": _float(network.arrays["state.scale"][0]),
+        "UVA_STATE_SCALE": literal(network.arrays["state.scale"][0]),
         "UVA_PEAK_CAP": network.scalar("peak.cap"),
         "UVA_PEAK_MULTIPLIER": network.scalar("peak.multiplier"),
         "UVA_PEAK_SHIFT": network.scalar("peak.shift"),
@@ -278,8 +278,8 @@ def _integer_tables(network: Integers) -> Iterable[str]:
         return _product(network, name, network[f"{name}.weight"], network[f"{name}.bias"], emit)
 
     found: list[str] = [
-        _array("int32_t", "uva_exp2", EXP2),
-        _array("int16_t", "uva_sigmoid", SIGMOID),
+        array("int32_t", "uva_exp2", EXP2),
+        array("int16_t", "uva_sigmoid", SIGMOID),
     ]
     emit = found.append
     found.append(f"static const uva_product uva_first = {product('first')};\n")
@@ -308,13 +308,13 @@ def _product(
     label: str | None = None,
 ) -> str:
     symbol = f"uva_{label or name}".replace(".", "_")
-    emit(_array("int8_t", f"{symbol}_weight", _quads(weight)))
+    emit(array("int8_t", f"{symbol}_weight", _quads(weight)))
     emit(_biases(f"{symbol}_bias", bias, weight.sum(axis=(0, 1, 2), dtype=np.int32)))
     multiplier = network.arrays.get(f"{name}.multiplier")
     pointer = "NULL"
     if multiplier is not None:
         repeated = np.tile(multiplier, len(bias) // len(multiplier))
-        emit(_array("int16_t", f"{symbol}_multiplier", _as_wide(repeated)))
+        emit(array("int16_t", f"{symbol}_multiplier", _as_wide(repeated)))
         pointer = f"{symbol}_multiplier"
     shift = network.scalar(f"{name}.shift") if f"{name}.shift" in network.arrays else 0
     return f"{{{symbol}_weight, {symbol}_bias, {pointer}, {shift}, {-(-len(bias) // LANES)}}}"
@@ -326,16 +326,16 @@ def _integer_block(
     name, symbol = block.name, f"uva_{block.name}"
     expand, project = product(f"{name}.expand"), product(f"{name}.project")
     depthwise = f"{name}.depthwise"
-    emit(_array("int8_t", f"{symbol}_taps", _taps(network[f"{depthwise}.weight"])))
+    emit(array("int8_t", f"{symbol}_taps", _taps(network[f"{depthwise}.weight"])))
     sums = network[f"{depthwise}.weight"].sum(axis=(0, 1), dtype=np.int32)
     emit(_biases(f"{symbol}_taps_bias", network[f"{depthwise}.bias"], sums))
-    emit(_array("int16_t", f"{symbol}_taps_multiplier", _as_wide(network[f"{depthwise}.multiplier"])))
-    emit(_array("int16_t", f"{symbol}_gain", _as_wide(network[f"{name}.gain"])))
+    emit(array("int16_t", f"{symbol}_taps_multiplier", _as_wide(network[f"{depthwise}.multiplier"])))
+    emit(array("int16_t", f"{symbol}_gain", _as_wide(network[f"{name}.gain"])))
     taps = f"{{{symbol}_taps, {symbol}_taps_bias, {symbol}_taps_multiplier, {network.scalar(f'{depthwise}.shift')}}}"
     attention = "NULL, NULL, 0, 0, 0, 0, 0"
     if block.attention:
-        emit(_array("int16_t", f"{symbol}_squeeze", network[f"{name}.squeeze"].T))
-        emit(_array("int16_t", f"{symbol}_excite", network[f"{name}.excite"]))
+        emit(array("int16_t", f"{symbol}_squeeze", network[f"{name}.squeeze"].T))
+        emit(array("int16_t", f"{symbol}_excite", network[f"{name}.excite"]))
         numbers = [block.attention, int(block.max_pool)]
         numbers += [network.scalar(f"{name}.{part}") for part in ("mean", "squeeze.shift", "score")]
         attention = f"{symbol}_squeeze, {symbol}_excite, {', '.join(map(str, numbers))}"
@@ -349,8 +349,8 @@ def _integer_block(
 def _biases(name: str, bias: NDArray[Any], sums: NDArray[Any]) -> str:
     """As activations are taken: as they are, or less 128."""
     plain, signed = (
-        _array("int32_t", name, _panels(bias)),
-        _array("int32_t", name, _panels(bias + 128 * sums)),
+        array("int32_t", name, _panels(bias)),
+        array("int32_t", name, _panels(bias + 128 * sums)),
     )
     return f"#if UVA_SIGNED\n{signed}#else\n{plain}#endif\n"
 
@@ -388,8 +388,8 @@ def _float_tables(topology: Topology, parameters: Parameters) -> Iterable[str]:
         symbol = f"uva_{name}".replace(".", "_")
         weight = parameters[f"{name}.weight"] if weight is None else weight
         bias = parameters[f"{name}.bias"] if bias is None else bias
-        found.append(_array("float", f"{symbol}_weight", _lanes(weight)))
-        found.append(_array("float", f"{symbol}_bias", _panels(bias)))
+        found.append(array("float", f"{symbol}_weight", _lanes(weight)))
+        found.append(array("float", f"{symbol}_bias", _panels(bias)))
         return f"{{{symbol}_weight, {symbol}_bias, {-(-len(bias) // LANES)}}}"
 
     found.append(f"static const uva_product uva_first = {product('first')};\n")
@@ -413,12 +413,12 @@ def _float_block(
 ) -> str:
     name, symbol = block.name, f"uva_{block.name}"
     expand, project = product(f"{name}.expand"), product(f"{name}.project")
-    emit(_array("float", f"{symbol}_taps", parameters[f"{name}.depthwise.weight"]))
-    emit(_array("float", f"{symbol}_taps_bias", parameters[f"{name}.depthwise.bias"]))
+    emit(array("float", f"{symbol}_taps", parameters[f"{name}.depthwise.weight"]))
+    emit(array("float", f"{symbol}_taps_bias", parameters[f"{name}.depthwise.bias"]))
     attention = "NULL, NULL, 0, 0"
     if block.attention:
-        emit(_array("float", f"{symbol}_squeeze", parameters[f"{name}.squeeze"].T))
-        emit(_array("float", f"{symbol}_excite", parameters[f"{name}.excite"]))
+        emit(array("float", f"{symbol}_squeeze", parameters[f"{name}.squeeze"].T))
+        emit(array("float", f"{symbol}_excite", parameters[f"{name}.excite"]))
         attention = f"{symbol}_squeeze, {symbol}_excite, {block.attention}, {int(block.max_pool)}"
     numbers = [block.inputs, block.hidden, block.outputs, block.size, block.stride, int(block.residual)]
     taps, rest = f"{symbol}_taps, {symbol}_taps_bias", ", ".join(map(str, numbers))
@@ -467,21 +467,3 @@ def _panels(values: NDArray[Any]) -> NDArray[Any]:
 
 def _padded(elements: int) -> int:
     return -(-elements // 16) * 16
-
-
-def _array(kind: str, name: str, values: NDArray[Any]) -> str:
-    show = _float if kind == "float" else str
-    lines, line = [], "   "
-    for text in (show(value) for value in values.reshape(-1).tolist()):
-        if len(line) + len(text) + 2 > _LINE:
-            lines.append(line)
-            line = "   "
-        line += f" {text},"
-    lines.append(line)
-    body = "\n".join(lines)
-    return f"static const {kind} {name}[{values.size}] = {{\n{body}\n}};\n"
-
-
-def _float(value: float) -> str:
-    text = np.format_float_scientific(np.float32(value), trim="-", exp_digits=1)
-    return f"{text}f"

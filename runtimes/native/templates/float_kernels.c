@@ -192,8 +192,10 @@ static void uva_depthwise(const float *weight, const float *bias, const float *f
             for (int32_t x = 0; x < out; x++) {
                 const float *at = from + (ptrdiff_t)y * stride * row + (ptrdiff_t)x * stride * channels + channel;
                 uva_vector sum = start;
-                for (int tap = 0; tap < 9; tap++) {
-                    sum = uva_multiply_add(uva_load(at + (tap / 3) * row + (tap % 3) * channels), w[tap], sum);
+                for (int line = 0; line < 3; line++) {
+                    for (int tap = 0; tap < 3; tap++) {
+                        sum = uva_multiply_add(uva_load(at + line * row + tap * channels), w[3 * line + tap], sum);
+                    }
                 }
                 uva_store(to + ((ptrdiff_t)y * out + x) * channels + channel, uva_clip6(sum));
             }

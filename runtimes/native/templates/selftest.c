@@ -33,6 +33,8 @@ static void *uva_aligned(uint8_t *memory)
 }
 
 /* 0, or how many values differ, or the error of a function. */
+int uva_selftest(void);
+
 int uva_selftest(void)
 {
     void *state = uva_aligned(uva_state_memory);
