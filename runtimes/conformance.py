@@ -19,7 +19,7 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 
 from .backend import Backend, Frames, Maps, Run, SessionOptions, State, first_state
-from .registry import BACKENDS
+from .registry import BACKENDS, runs_family
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
 
@@ -116,6 +116,8 @@ def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Ca
     clip_lengths = (1, _STEPS, None) if limit >= _STEPS else (1, limit)
     table = []
     for backend in tuple(BACKENDS.values()) if backends is None else backends:
+        if not runs_family(backend.name, bundle.manifest.network.family):
+            continue
         for artifact in bundle.manifest.artifacts:
             if artifact.format in backend.formats:
                 lengths = (artifact.frames,) if artifact.frames else dict.fromkeys(clip_lengths)

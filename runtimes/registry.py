@@ -36,6 +36,15 @@ INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+FAMILIES: Final[dict[str, tuple[str, ...]]] = {"native": ("uva-net",)}
+"""The networks that a backend knows, where it does not take whatever a graph says."""
+
+
+def runs_family(name: str, family: str) -> bool:
+    """Whether a backend runs networks of a family."""
+    return family in FAMILIES.get(name, (family,))
+
+
 def backend(name: str) -> Backend:
     """The backend of that name; raises OptionError with the names there are."""
     found = BACKENDS.get(name) if isinstance(name, str) else None

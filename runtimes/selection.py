@@ -18,7 +18,7 @@ from uva_edge.manifest import Artifact
 
 from .backend import Backend
 from .conformance import LARGEST_NSS_LOSS, LEAST_CC
-from .registry import BACKENDS, INT8_FASTER, PRIORITY, backend
+from .registry import BACKENDS, INT8_FASTER, PRIORITY, backend, runs_family
 
 Verdict: TypeAlias = Literal["chosen", "possible", "rejected"]
 
@@ -149,6 +149,9 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    family = bundle.manifest.network.family
+    if not runs_family(candidate.name, family):
+        return Decision(candidate.name, "rejected", f"it runs no networks of the family {family}")
     wanted = _AUTO_PRECISION if precision == "auto" else precision
     plan = _fitting_plan(bundle, candidate, wanted)
     if plan is None:  # this first: no installation would mend it

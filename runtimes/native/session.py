@@ -10,6 +10,7 @@ import numpy as np
 
 from uva_edge.bundle import Bundle
 from uva_edge.environment import Availability
+from uva_edge.errors import SessionError
 from uva_edge.manifest import Artifact
 
 from ..backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
@@ -56,22 +57,25 @@ class NativeSession:
     """A compiled model. Each run borrows an arena, so runs of several threads go on at the same time."""
 
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
-        source = source_of(bundle, artifact)
-        self._model: Model | None = Model.load(source, bundle.manifest.contract.state_shape)
+        try:
+            model = Model.load(source_of(bundle, artifact), bundle.manifest.contract.state_shape)
+        except SessionError as error:
+            raise SessionError(f"native can't load {artifact.name} of {bundle.name}: {error}") from error
+        self._model: Model | None = model
         self._threads = options.threads
         self._pool = ThreadPoolExecutor(options.threads, "uva-native") if options.threads > 1 else None
         self._lock = threading.Lock()
         self.info = SessionInfo(
             backend=NativeBackend.name,
-            engine=f"C by {probe_compiler().version}",
+            engine=f"{NativeBackend.name} {probe_compiler().version}",
             artifact=artifact.name,
             device="CPU",
-            precision=self._model.info.precision.decode(),
+            precision=model.info.precision.decode(),
             threads=options.threads,
             details={
-                "kernels": self._model.info.kernels.decode(),
-                "state_bytes": str(self._model.state_bytes),
-                "arena_bytes": str(self._model.arena_bytes),
+                "kernels": model.info.kernels.decode(),
+                "state_bytes": str(model.state_bytes),
+                "arena_bytes": str(model.arena_bytes),
             },
         )
 

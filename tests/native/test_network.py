@@ -33,6 +33,7 @@ NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "squeeze and excitation": {"resolution": 32, "block": "mb_se"},
     "wide": {"resolution": 32, "width": 2},
     "expansion of 3": {"resolution": 32, "expansion": 3},
+    "lookahead": {"resolution": 32, "pairing": "lookahead"},
 }
 Builder = Callable[[Drawn, str, tuple[str, ...]], Library]
 
@@ -51,7 +52,9 @@ def build(host: Target, tmp_path: Path) -> Builder:
     return made
 
 
-def integer_maps(network: Drawn, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def integer_maps(
+    network: Drawn, frames: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """By the numpy reference: maps, and f_s of the last frame as float [C, R/4, R/4]."""
     maps, state = [], None
     for frame in frames:
@@ -98,10 +101,10 @@ def test_float32_is_within_1e_4_of_torch(
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "uva-32"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_other_networks(
-    networks: Callable[[str], Drawn], tmp_path: Path, name: str, precision: str
-) -> None:
+def test_other_networks(networks: Callable[[str], Drawn], tmp_path: Path, name: str, precision: str) -> None:
     network = networks(name)
+    if (name, precision) == ("lookahead", "int8"):
+        pytest.skip("int8 C is of causal pairs; the export refuses others")
     frames = moving(network.topology.resolution, 3)
     command = ("gcc", *STRICT, "-O2", "-march=native")
     maps = compile_library(network.source(precision), network.topology, tmp_path, command).clip(frames)
@@ -126,7 +129,13 @@ def test_avx512_kernels_under_emulation(
     if not Path("/usr/include/simde").is_dir():
         pytest.skip("emulating AVX-512 needs SIMDe (Debian: libsimde-dev)")
     network, frames = networks("uva-32"), moving(32, 3)
-    emulation = ("-std=gnu99", f"-I{EMULATED}", "-DSIMDE_NO_NATIVE", "-DSIMDE_ENABLE_NATIVE_ALIASES", "-DUVA_NO_ASM")
+    emulation = (
+        "-std=gnu99",
+        f"-I{EMULATED}",
+        "-DSIMDE_NO_NATIVE",
+        "-DSIMDE_ENABLE_NATIVE_ALIASES",
+        "-DUVA_NO_ASM",
+    )
     processor = ("-D__AVX512F__", "-D__AVX512BW__", "-D__AVX512VNNI__")
     command = ("gcc", "-O2", "-w", *emulation, *processor)
     maps = compile_library(network.source(precision), network.topology, tmp_path, command).clip(frames)
