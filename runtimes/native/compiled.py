@@ -126,6 +126,13 @@ class Model:
         self.steps(memory, frames, maps)
         return maps, NativeState(memory, self)  # type: ignore[return-value]
 
+    def run_stream(self, frames: Frames, state: State, maps: Maps) -> NDArray[np.float32]:
+        """One of several streams of a step: its frames, wherever they lie, its maps to where they belong."""
+        memory, own = self.stream_of(state), np.empty(maps.shape, np.float32)
+        self.steps(memory, np.ascontiguousarray(frames), own)
+        maps[:] = own
+        return np.asarray(NativeState(memory, self))
+
     def stream_of(self, state: State) -> Bytes:
         """A stream of its own with what a state remembers."""
         if isinstance(state, NativeState) and state.of(self):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
 from uva_edge.environment import Availability
@@ -83,12 +84,30 @@ class NativeSession:
         model = self._model
         if model is None:
             raise closed(self.info)
+        if state.shape[0] != 1:
+            return self._run_streams(model, frames, np.asarray(state))
         if self._pool is None or len(frames) < 2 * _LEAST_CHUNK:
             return model.run(frames, state)
         frames = model.expect_frames(frames)
         maps = np.empty(frames.shape[:3], np.float32)
         memory = self._run_parts(model, model.stream_of(state), frames, maps)
         return maps, NativeState(memory, model)  # type: ignore[return-value]
+
+    def _run_streams(self, model: Model, frames: Frames, states: NDArray[Any]) -> tuple[Maps, State]:
+        """Several streams, time-major: each goes its own way, on its own thread where there are several."""
+        count = len(states)
+        if not count or len(frames) % count:
+            raise SessionError(
+                f"native: expected as many frames of each of {count} streams, got {len(frames)} in all"
+            )
+        frames = model.expect_frames(frames)
+        maps = np.empty(frames.shape[:3], np.float32)
+
+        def stream(index: int) -> NDArray[np.float32]:
+            return model.run_stream(frames[index::count], states[index : index + 1], maps[index::count])
+
+        each = map if self._pool is None else self._pool.map
+        return maps, np.concatenate(list(each(stream, range(count))))
 
     def _run_parts(self, model: Model, memory: Bytes, frames: Frames, maps: Maps) -> Bytes:
         """Splits a clip among the threads; a part starts from the state that the frame before it leaves."""
