@@ -18,7 +18,7 @@ from uva_edge.errors import BackendError, BundleError
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 
-from .backend import Backend, Frames, Maps, Run, SessionOptions, State, first_state
+from .backend import Backend, Frames, Maps, Run, SessionOptions, first_state
 from .registry import BACKENDS
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
@@ -176,19 +176,20 @@ def run_case(
     )
 
 
-def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, State]:
-    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
+def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, NDArray[Any]]:
+    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames, and the last
+    state on the host."""
     state = first_state(contract, run, clip[:1])
     maps = []
     step = length or len(clip)
     for start in range(0, len(clip), step):
         out, state = run(clip[start : start + step], state)
         maps.append(out)
-    return np.concatenate(maps), state
+    return np.concatenate(maps), np.asarray(state)
 
 
 def compare(
-    golden: Golden, maps: Maps, state: State, tolerance: Tolerance
+    golden: Golden, maps: Maps, state: NDArray[Any], tolerance: Tolerance
 ) -> tuple[Errors | None, list[str]]:
     """How far the maps of the whole clip and the last state are from the reference, and what of that is too much.
 
@@ -212,7 +213,7 @@ def compare(
     return errors, problems
 
 
-def _errors(golden: Golden, maps: Maps, state: State) -> Errors:
+def _errors(golden: Golden, maps: Maps, state: NDArray[Any]) -> Errors:
     per_frame = np.abs(maps.astype(np.float64) - golden.maps).max(axis=(1, 2))
     reference = golden.state.astype(np.float64)
     scale = max(1.0, float(np.abs(reference).max()))

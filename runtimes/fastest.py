@@ -25,6 +25,7 @@ from uva_edge.golden import Golden
 from .backend import Session, SessionOptions, State
 from .registry import BACKENDS
 from .selection import Decision, Plan, Selection, candidates, nothing_left, plan_for
+from .user_cache import cache_root
 
 _ROUNDS: Final = 7
 _STEPS_PER_ROUND: Final = 10
@@ -111,9 +112,7 @@ def cache_path() -> Path:
 
     Raises RuntimeError where the user has no home.
     """
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "uva_edge" / "fastest.json"
+    return cache_root() / "fastest.json"
 
 
 def _key(bundle: Bundle, plans: Mapping[str, Plan], options: SessionOptions) -> str:

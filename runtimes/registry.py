@@ -7,22 +7,35 @@ from typing import Final
 from uva_edge.errors import OptionError
 
 from .backend import Backend
+from .cuda import CudaBackend
 from .onnxruntime import OnnxRuntimeBackend
 from .openvino import OpenVinoBackend
+from .tensorrt import TensorRtBackend
 from .torch import TorchBackend
 
 BACKENDS: Final[dict[str, Backend]] = {
-    backend.name: backend for backend in (OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
+    backend.name: backend
+    for backend in (
+        TensorRtBackend("tensorrt"),
+        TensorRtBackend("tensorrt_rtx"),
+        CudaBackend(),
+        OpenVinoBackend(),
+        OnnxRuntimeBackend(),
+        TorchBackend(),
+    )
 }
+
+GPU: Final = ("tensorrt", "tensorrt_rtx", "cuda")
+"""Before any processor; where there is no GPU, a look at a few files rejects them."""
 
 PRIORITY: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, best first, as measured at one thread and T = 1 (docs/performance.md). torch is the
     # reference: it comes last everywhere.
-    "avx512_vnni": ("openvino", "onnxruntime", "torch"),
-    "avx512": ("openvino", "onnxruntime", "torch"),
-    "avx2": ("onnxruntime", "openvino", "torch"),
-    "neon": ("onnxruntime", "openvino", "torch"),
-    "generic": ("onnxruntime", "openvino", "torch"),
+    "avx512_vnni": (*GPU, "openvino", "onnxruntime", "torch"),
+    "avx512": (*GPU, "openvino", "onnxruntime", "torch"),
+    "avx2": (*GPU, "onnxruntime", "openvino", "torch"),
+    "neon": (*GPU, "onnxruntime", "openvino", "torch"),
+    "generic": (*GPU, "onnxruntime", "openvino", "torch"),
 }
 
 INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {

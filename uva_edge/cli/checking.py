@@ -23,13 +23,14 @@ def doctor(as_json: bool) -> None:
     from uva_edge.bundle import Bundle, shipped_bundles
     from uva_edge.environment import probe
     from uva_edge.errors import BackendError
+    from uva_edge.runtimes.engines import with_built
     from uva_edge.runtimes.selection import select
 
     environment = probe()
     choices = {}
     for name in shipped_bundles():
         try:
-            choices[name] = [str(line) for line in select(Bundle.shipped(name)).decisions]
+            choices[name] = [str(line) for line in select(with_built(Bundle.shipped(name))).decisions]
         except BackendError as error:
             choices[name] = [str(error)]
     if as_json:
@@ -40,7 +41,9 @@ def doctor(as_json: bool) -> None:
     console.print(f"uva_edge {uva_edge.__version__}, Python {environment.python}, {environment.platform}")
     console.print(f"CPU: {cpu.model}, {cpu.cores} usable cores, ranked as {cpu.processor_class}")
     console.print(f"features: {' '.join(cpu.features) or 'none known'}")
-    console.print(f"GPU: {', '.join(environment.gpus) or 'none'}, driver: {environment.gpu_driver or 'none'}")
+    console.print(f"GPU: {environment.gpu}")
+    if environment.gpu.gpus and not environment.gpu.usable:
+        console.print(f"  {environment.gpu.problem}; {environment.gpu.fix}")
     rows = [
         (name, engine.status, engine.version or "", f"{engine.reason}{engine.fix and '; ' + engine.fix}")
         for name, engine in environment.engines.items()
@@ -58,8 +61,9 @@ def verify(bundle: str, threads: int, as_json: bool) -> None:
     """Check BUNDLE here: its files against their hashes, its golden clip on every backend that runs."""
     from uva_edge.bundle import Bundle
     from uva_edge.runtimes import conformance
+    from uva_edge.runtimes.engines import with_built
 
-    opened = Bundle.open(bundle)
+    opened = with_built(Bundle.open(bundle))
     outcomes = conformance.verify(opened, threads=threads)
     passed = conformance.passed(outcomes)
     if as_json:

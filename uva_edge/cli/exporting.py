@@ -1,4 +1,4 @@
-"""`uva-edge export`."""
+"""`uva-edge export` and `uva-edge build-engine`."""
 
 from __future__ import annotations
 
@@ -90,6 +90,47 @@ def export(
     )
     _print_costs(bundle)
     click.echo(bundle.location)
+
+
+@click.command("build-engine")
+@click.argument("bundle")
+@click.option(
+    "--to",
+    "words",
+    default="tensorrt-rtx",
+    show_default=True,
+    help="What to build, with commas between: tensorrt[-fp16|-int8], tensorrt-rtx[-fp16|-int8].",
+)
+@click.option(
+    "--data", metavar="SPEC", help="Footage to calibrate INT8 with and to judge it by, as for export."
+)
+def build_engine(bundle: str, words: str, data: str | None) -> None:
+    """Build TensorRT engines of BUNDLE for the GPU of this machine, and keep them where its backends look."""
+    with needs("export"):
+        from uva_edge.export.artifacts import Splits
+        from uva_edge.export.bundles import export_bundle
+        from uva_edge.export.tensorrt import EngineOptions
+    from uva_edge.bundle import Bundle
+    from uva_edge.errors import OptionError
+    from uva_edge.runtimes.engines import WORDS, capability_here, place_of
+
+    opened, capability, splits = Bundle.open(bundle), capability_here(), None
+    if data is not None:
+        with needs("train"):
+            from uva_edge.data.sources import open_footage
+        splits = Splits(partial(open_footage, data, "train"), partial(open_footage, data, "val"))
+    asked = tuple(filter(None, words.split(",")))
+    if unknown := [word for word in asked if not word.startswith(tuple(WORDS.values()))]:
+        raise OptionError(f"engines are of {' or '.join(WORDS.values())}; got {', '.join(unknown)}")
+    for word in asked:
+        # The full TensorRT builds for this GPU by itself.
+        options = EngineOptions(capabilities=(capability,) if word.startswith(WORDS["tensorrt_rtx"]) else ())
+        place = place_of(opened, word, capability)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        built = export_bundle(
+            opened.location, place, name=opened.name, to=(word,), splits=splits, engines=options
+        )
+        click.echo(built.location)
 
 
 def _print_costs(bundle: Bundle) -> None:
