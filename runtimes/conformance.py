@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.errors import BackendError, BundleError
+from uva_edge.errors import BackendError, BundleError, WrongDeviceError
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 
@@ -153,7 +153,8 @@ def passed(outcomes: Iterable[Outcome]) -> bool:
 def run_case(
     bundle: Bundle, golden: Golden, case: Case, backend: Backend, options: SessionOptions
 ) -> Outcome:
-    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED."""
+    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED, and so is an
+    artifact for another device."""
     availability = backend.probe()
     if not availability.ok:
         status: Status = "SKIPPED" if availability.status == "missing" else "FAIL"
@@ -165,6 +166,8 @@ def run_case(
             maps, state = run_chained(session.run, bundle.manifest.contract, golden.frames, case.length)
         finally:
             session.close()
+    except WrongDeviceError as error:
+        return Outcome(case, "SKIPPED", str(error))
     except (BackendError, BundleError) as error:
         return Outcome(case, "FAIL", str(error))
     errors, problems = compare(golden, maps, state, TOLERANCES[artifact.precision])

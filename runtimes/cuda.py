@@ -104,16 +104,15 @@ class CudaBackend:
             details={"tf32": "off"},
         )
         contract = bundle.manifest.contract
-        rows, columns = contract.grid
-        frames = (artifact.frames or 1, rows, columns, 3)
-        most = (artifact.frames, rows, columns, 3)
+        state, open_ended = contract.state_shape, artifact.frames is None
         return LaneSession(
             info,
             device,
             lambda stream: _Program(model, stream),
             contract,
-            Extent(frames, most),
-            Extent(contract.state_shape, contract.state_shape),
+            Extent((artifact.frames or 1, *contract.grid, 3), (artifact.frames, *contract.grid, 3)),
+            # Of how many streams is the graph's to say: ONNX Runtime refuses what it does not take.
+            Extent(state, (None if open_ended else state[0], *state[1:])),
         )
 
 

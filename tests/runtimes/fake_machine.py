@@ -60,7 +60,7 @@ class FakeMachine(Machine):
         return self.driver
 
 
-def engine_bundle(source: Bundle, place: Path, flavour: str, **changes: Any) -> Bundle:
+def engine_bundle(source: Bundle, place: Path, flavour: str, /, **changes: Any) -> Bundle:
     """A bundle with an engine of any length and one of T = 1, as the exporter makes them; `changes` of the header."""
     graph = source.read(source.artifact("onnx-fp32").files[0])
     sources = []

@@ -1,7 +1,7 @@
 """What every backend on a GPU owes its caller, on fakes of the driver and of the engines that compute on the CPU.
 
 The fakes are strict (see `fake_cuda`): a copy that is not waited for, an address that is not allocated, memory that is
-freed twice or never, all fail here. What they can't show is in `test_gpu.py`, which needs a GPU.
+freed twice or never, all fail here. What they can't show is in `test_on_gpu.py`, which needs a GPU.
 """
 
 from __future__ import annotations
