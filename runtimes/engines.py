@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, get_args
 
@@ -72,12 +73,10 @@ def with_built(bundle: Bundle, machine: Machine = THIS_MACHINE) -> Bundle:
         return bundle
     capability = machine.gpus().gpus[0].compute_capability if machine.gpus().usable else None
     for place in places:
-        try:
+        with suppress(BundleError):
             built = Bundle.open(place)
-        except BundleError:
-            continue
-        if capability is not None and built.manifest.contract == bundle.manifest.contract:
-            bundle = bundle.joined(built, tuple(_fitting(built.manifest, capability, machine)))
+            if capability is not None and built.manifest.contract == bundle.manifest.contract:
+                bundle = bundle.joined(built, tuple(_fitting(built.manifest, capability, machine)))
     return bundle
 
 
