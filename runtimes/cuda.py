@@ -180,19 +180,19 @@ class _Program:
     session that no other thread may run."""
 
     def __init__(self, model: _Model, stream: Stream) -> None:
-        self._model, self._device = model, stream.device
-        self.bound = model.fixed
-        self._without_graph = "" if model.fixed else "none, T is open"
-        try:
-            self._session = model.start(stream, graphed=model.fixed)
-        except SessionError as error:
-            # Not every graph can be captured; on the CPU the second attempt ends as the first.
-            if not model.fixed:
-                raise
-            self._session = model.start(stream, graphed=False)
-            self.bound, self._without_graph = False, f"none, {error}"
+        self._model, self._stream = model, stream
+        self._session: Any = None
         self._binding: Any = None
         self._bound_to: tuple[Shape, Shape, Addresses] | None = None
+        self._tried = self.bound = False
+        self._without_graph = "none, T is open"
+        if model.fixed:
+            try:
+                self._session, self.bound, self._without_graph = model.start(stream, graphed=True), True, ""
+            except SessionError as error:
+                self._start_plain(error)
+        else:
+            self._session = model.start(stream, graphed=False)
 
     @property
     def details(self) -> Mapping[str, str]:
@@ -204,13 +204,23 @@ class _Program:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
-            raise SessionError(f"onnxruntime failed on CUDA: {error}") from error
+            if self._tried or not self.bound:
+                raise SessionError(f"onnxruntime failed on CUDA: {error}") from error
+            self._start_plain(error)
+            self.enqueue(frames, state, addresses)
+        self._tried = True
+
+    def _start_plain(self, error: Exception) -> None:
+        """Go on without a graph, which not every model can be captured as. What has another cause fails again."""
+        self._binding = self._session = self._bound_to = None
+        self._session = self._model.start(self._stream, graphed=False)
+        self.bound, self._without_graph = False, f"none, {error}"
 
     def close(self) -> None:
         self._binding = self._session = None
 
     def _bind(self, frames: Shape, state: Shape, addresses: Addresses) -> None:
-        contract, number = self._model.contract, self._device.number
+        contract, number = self._model.contract, self._stream.device.number
         dtype = np.dtype(contract.state_in.dtype).type
         binding = self._session.io_binding()
         for name, kind, shape, address in (

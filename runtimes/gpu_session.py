@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
@@ -322,9 +323,18 @@ class LaneSession:
             if len(most) == len(self._frames.most) + len(self._state.most):
                 rank = len(self._frames.most)
                 lane.reserve(tuple(most[:rank]), tuple(most[rank:]), self._dtype)
-            if not lane.bound:  # a first run says whether it works, and makes the next ones fast
-                lane.run(np.zeros(self._frames.least, np.uint8), np.zeros(self._state.least, self._dtype))
+            self._try(lane)
         except BaseException:
             lane.close()
             raise
         return lane
+
+    def _try(self, lane: Lane) -> None:
+        """A first run says whether the engine works, and makes the next ones fast."""
+        frames, state = np.zeros(self._frames.least, np.uint8), np.zeros(self._state.least, self._dtype)
+        if not lane.bound:
+            lane.run(frames, state)
+            return
+        # Not in this thread, whose lane it would be: another one may be the first to need it.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lane.run, frames, state).result()

@@ -24,7 +24,7 @@ class FakeOnnxRuntime:
         self.providers = [CUDA, CPU]
         self.absent: tuple[str, ...] = ()
         """Libraries that can't be loaded: then it takes the CPU, and says nothing."""
-        self.refuses = self.refuses_graphs = self.fails = ""
+        self.refuses = self.refuses_graphs = self.no_capture = self.fails = ""
         self.sessions: list[FakeSession] = []
 
     def get_available_providers(self) -> list[str]:
@@ -50,7 +50,7 @@ class FakeSession:
         if package.refuses_graphs and self.options.get("enable_cuda_graph") == "1":
             raise RuntimeError(package.refuses_graphs)
         self._session = onnxruntime.InferenceSession(model, options, providers=[CPU])
-        self._threads: set[int] = set()
+        self._thread: threading.Thread | None = None
         self._bound: FakeBinding | None = None
         self.runs = 0
 
@@ -66,8 +66,10 @@ class FakeSession:
         self.runs += 1
         if self.options["enable_cuda_graph"] == "1":
             # Captured is one thread's work on one set of addresses.
-            self._threads.add(threading.get_ident())
-            assert len(self._threads) == 1, "a session with a CUDA graph was run in two threads"
+            last, self._thread = self._thread, threading.current_thread()
+            assert last in (None, self._thread) or not last.is_alive(), "a CUDA graph in two threads"
+            if self.package.no_capture:
+                raise RuntimeError(self.package.no_capture)
             assert self._bound in (None, binding), "a CUDA graph was replayed on other addresses"
             self._bound = binding
         driver, shapes, addresses = self.package.driver, dict(binding.shapes), dict(binding.addresses)

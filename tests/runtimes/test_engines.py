@@ -14,9 +14,10 @@ from fake_machine import FakeMachine, engine_bundle
 from uva_edge.bundle import Bundle
 from uva_edge.cli import main
 from uva_edge.environment import Availability
-from uva_edge.errors import BackendUnavailableError, HashMismatchError
+from uva_edge.errors import BackendUnavailableError, HashMismatchError, ParityError
 from uva_edge.gpu import Gpu, GpuFacts, has_driver
 from uva_edge.runtimes import SaliencyPredictor
+from uva_edge.runtimes.conformance import passed, verify
 from uva_edge.runtimes.engines import build_command, capability_here, place_of, with_built
 from uva_edge.runtimes.machine import THIS_MACHINE
 from uva_edge.runtimes.registry import BACKENDS
@@ -169,3 +170,37 @@ def test_an_engine_is_built_and_found(bundle: Bundle, cache: Path, monkeypatch: 
     assert {"tensorrt-rtx-fp16", "tensorrt-rtx-fp16-t1"} <= {item.name for item in found.manifest.artifacts}
     assert run(bundle.location, "--to", "onnx").exit_code == 1
     assert "engines are of tensorrt or tensorrt-rtx; got onnx" in run(bundle.location, "--to", "onnx").stderr
+
+
+# --- the gates ------------------------------------------------------------------------------------------
+
+
+def test_an_engine_for_another_gpu_is_skipped(bundle: Bundle, machine: FakeMachine, tmp_path: Path) -> None:
+    """A bundle may hold engines for several; one that is for this GPU has to run."""
+    foreign = engine_bundle(bundle, tmp_path / "foreign", "tensorrt_rtx", compute_capabilities=("9.0",))
+    outcomes = verify(foreign, backends=[TensorRtBackend("tensorrt_rtx", machine)])
+    assert {outcome.status for outcome in outcomes} == {"SKIPPED"}
+    assert "built for compute capability 9.0" in outcomes[0].message
+    assert not passed(outcomes), "nothing was checked"
+
+
+def test_an_export_holds_the_engines_for_this_gpu_to_their_gate(
+    bundle: Bundle, machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx_bindings", reason="needs the extra 'tensorrt-rtx'")
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    from uva_edge.export.bundles import export_bundle
+    from uva_edge.export.tensorrt import EngineOptions
+
+    monkeypatch.setitem(BACKENDS, "tensorrt_rtx", TensorRtBackend("tensorrt_rtx", machine))
+    machine.modules["tensorrt_rtx_bindings"].__version__ = rtx.__version__
+
+    def export(capability: str) -> Bundle:
+        options = EngineOptions(capabilities=(capability,))
+        return export_bundle(
+            bundle.location, tmp_path / "out", name="out", to=["tensorrt-rtx"], engines=options
+        )
+
+    assert export("7.5").artifact("tensorrt-rtx-fp32").requires["compute_capability"] == "7.5"
+    with pytest.raises(ParityError, match=r"(?s)nothing was written.*Magic tag does not match"):
+        export("8.6")  # the fake can't read a real engine, as a GPU that computes nonsense can't pass
