@@ -8,8 +8,7 @@ thread; it is the device's primary one, which the engines' own libraries share.
 from __future__ import annotations
 
 import math
-import threading
-from collections import defaultdict
+from collections import deque
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -38,8 +37,9 @@ class Device:
         self.number = number
         self.call("cuInit", 0)
         self._context = self.call("cuDevicePrimaryCtxRetain", self.call("cuDeviceGet", number))
-        self._spare: defaultdict[int, list[int]] = defaultdict(list)
-        self._lock = threading.Lock()
+        self._spare: dict[
+            int, deque[int]
+        ] = {}  # without a lock: buffers are given back by the garbage collector
 
     def call(self, function: str, *arguments: Any) -> Any:
         """What the driver's function gives; raises SessionError with its words."""
@@ -57,10 +57,8 @@ class Device:
 
     def allocate(self, size: int) -> int:
         """The address of that many bytes of its memory, from those that were given back or anew."""
-        with self._lock:
-            spare = self._spare[size]
-            if spare:
-                return spare.pop()
+        with suppress(KeyError, IndexError):
+            return self._spare[size].pop()
         with suppress(SessionError):
             return int(self.call("cuMemAlloc", size))
         self.free_spare()
@@ -71,22 +69,20 @@ class Device:
 
     def give_back(self, address: int, size: int) -> None:
         """Keep memory for the next that asks for as much: a stream's states come and go with its frames."""
-        with self._lock:
-            self._spare[size].append(address)
+        self._spare.setdefault(size, deque()).append(address)
 
     def free_spare(self) -> None:
         """Return to the driver what nobody uses. Never raises."""
-        with self._lock:
-            addresses = [address for spare in self._spare.values() for address in spare]
-            self._spare.clear()
-        self.free(*addresses)
+        for spare in list(self._spare.values()):
+            with suppress(IndexError):
+                while True:
+                    self.free(spare.pop())
 
-    def free(self, *addresses: int) -> None:
+    def free(self, address: int) -> None:
         """Return memory to the driver, which waits for whatever still uses it. Never raises."""
         with suppress(SessionError):  # a context that is gone took its memory with it
             self.activate()
-            for address in addresses:
-                self.call("cuMemFree", address)
+            self.call("cuMemFree", address)
 
     def _words(self, result: Any) -> str:
         with suppress(Exception):  # asked only to be more helpful

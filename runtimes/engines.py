@@ -14,7 +14,7 @@ from typing import Final, get_args
 
 from uva_edge.bundle import Bundle
 from uva_edge.environment import ENGINES
-from uva_edge.errors import BackendUnavailableError, BundleError
+from uva_edge.errors import BackendUnavailableError, BundleError, OutputError
 from uva_edge.manifest import Artifact, Manifest
 
 from .engine_header import Flavour
@@ -57,9 +57,14 @@ def capability_here(machine: Machine = THIS_MACHINE) -> str:
 def place_of(bundle: Bundle, word: str, capability: str) -> Path:
     """Where the engine of a bundle is kept that `uva-edge build-engine --to WORD` makes.
 
-    Raises RuntimeError where the user has no home.
+    Raises:
+        OutputError: the user has no home.
     """
-    return _place(bundle) / f"{word}-{host_platform()}-sm{capability.replace('.', '')}"
+    try:
+        root = _place(bundle)
+    except RuntimeError as error:
+        raise OutputError(f"there is nowhere to keep engines: {error}; set XDG_CACHE_HOME") from None
+    return root / f"{word}-{host_platform()}-sm{capability.replace('.', '')}"
 
 
 def with_built(bundle: Bundle, machine: Machine = THIS_MACHINE) -> Bundle:

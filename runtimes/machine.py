@@ -74,8 +74,9 @@ class Machine:
             return found
         facts = self.gpus()
         if not facts.usable:
-            status: environment.Status = "broken" if facts.gpus or facts.cuda is None else "missing"
-            return Availability(status, found.version, facts.problem, facts.fix)
+            return Availability(
+                "broken" if facts.broken else "missing", found.version, facts.problem, facts.fix
+            )
         return self.importable(package)
 
     def cuda_fits(self, what: str, version: str | None, major: int | None) -> Availability:

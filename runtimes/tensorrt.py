@@ -54,9 +54,6 @@ class TensorRtBackend:
         host = Host(self.name, package.__version__, host_platform(), gpus[0].compute_capability)
         expect_runnable(header, engine, host, rebuild=build_command(bundle, self.name, artifact.precision))
         runtime = _Runtime(package, who)
-        device = self._machine.device()
-        device.activate()
-        loaded = _Engine(runtime, engine, bundle.manifest.contract)
         info = SessionInfo(
             backend=self.name,
             engine=f"{package.__name__} {package.__version__}",
@@ -66,14 +63,18 @@ class TensorRtBackend:
             threads=1,
             details={"frames_per_call": f"{header.shortest} to {header.longest}"},
         )
-        return LaneSession(
-            info,
-            device,
-            lambda stream: _Program(loaded, stream),
-            bundle.manifest.contract,
-            loaded.frames,
-            loaded.state,
-        )
+        device = self._machine.device()
+        device.activate()
+        contract = bundle.manifest.contract
+        try:
+            loaded = _Engine(runtime, engine, contract)
+            return LaneSession(
+                info, device, lambda stream: _Program(loaded, stream), contract, loaded.frames, loaded.state
+            )
+        except SessionError:
+            raise
+        except Exception as error:  # whatever the bindings raise for an engine of odd types or shapes
+            raise runtime.error(f"{type(error).__name__}: {error}") from error
 
 
 class _Runtime:

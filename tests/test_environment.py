@@ -358,4 +358,4 @@ def test_a_picture_of_this_machine_is_json() -> None:
     assert data["cpu"]["cores"] == environment.usable_cores()
     assert data["engines"]["onnxruntime"]["status"] == "ok"
     assert set(data) == {"python", "platform", "cpu", "gpu", "engines"}
-    assert set(data["gpu"]) == {"driver", "cuda", "gpus", "problem", "fix"}
+    assert set(data["gpu"]) == {"driver", "cuda", "gpus", "problem", "fix", "broken"}

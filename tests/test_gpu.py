@@ -120,6 +120,14 @@ def test_a_driver_that_fails_is_a_reason(failures: dict[str, Any], words: str, f
     assert words in found.problem
     assert fix in found.fix
     assert found.driver == "550.54"
+    assert found.broken == ("shows no GPU" not in words)
+
+
+def test_a_driver_without_its_library_is_not_broken() -> None:
+    driver = FakeDriver()
+    driver.failures = {"cuDriverGetVersion": RuntimeError("libcuda.so.1: no such file")}
+    found = ask(driver, "550.54")
+    assert (found.cuda, found.usable, found.broken) == (None, False, False)
 
 
 def test_no_gpu_is_a_reason() -> None:

@@ -28,9 +28,10 @@ _TRACES: Final = (
 _VERSION: Final = "/proc/driver/nvidia/version"
 _INSTALL: Final = "install the GPU's driver; in a container, start it with --gpus all"
 _BINDING: Final = "pip install 'cuda-bindings>=12.6'"
+_NO_DEVICE: Final = "CUDA_ERROR_NO_DEVICE"
 _ERRORS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "CUDA_ERROR_NO_DEVICE": (
+        _NO_DEVICE: (
             "the NVIDIA driver shows no GPU to this process",
             "check CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all",
         ),
@@ -71,6 +72,7 @@ class GpuFacts:
         gpus: in the order in which engines number them.
         problem: why no GPU can be used; empty when one can.
         fix: how to mend that.
+        broken: whether there is a driver that fails, and not just none for this process.
     """
 
     driver: str | None = None
@@ -78,6 +80,7 @@ class GpuFacts:
     gpus: tuple[Gpu, ...] = ()
     problem: str = ""
     fix: str = ""
+    broken: bool = False
 
     @property
     def usable(self) -> bool:
@@ -117,22 +120,24 @@ def probe_gpus() -> GpuFacts:
 
 def ask(driver: Any, version: str | None) -> GpuFacts:
     """What a driver tells through `cuda.bindings.driver`, or what has its functions."""
+    supported = None
     try:
-        error, supported = _call(driver.cuDriverGetVersion), None
-        if not error[0]:
-            supported = f"{error[1] // 1000}.{error[1] % 1000 // 10}"
-        failed, *_ = _call(driver.cuInit, 0)
-        if failed:
-            problem, fix = _ERRORS.get(failed, (f"the NVIDIA driver does not start: {failed}", _INSTALL))
-            return GpuFacts(version, supported, (), problem, fix)
-        count = _value(driver.cuDeviceGetCount)
-        gpus = tuple(_gpu(driver, index) for index in range(count))
+        error, *answer = _call(driver.cuDriverGetVersion)
+        if not error:
+            supported = f"{answer[0] // 1000}.{answer[0] % 1000 // 10}"
+        error, *_ = _call(driver.cuInit, 0)
+        if error == _NO_DEVICE:
+            return GpuFacts(version, supported, (), *_ERRORS[error])
+        if error:
+            problem, fix = _ERRORS.get(error, (f"the NVIDIA driver does not start: {error}", _INSTALL))
+            return GpuFacts(version, supported, (), problem, fix, broken=True)
+        gpus = tuple(_gpu(driver, index) for index in range(_value(driver.cuDeviceGetCount)))
     except Exception as error:  # no library to load, or a function that it lacks: the binding's own kinds
-        return GpuFacts(version, None, _listed(), f"the NVIDIA driver can't be asked: {error}", _INSTALL)
-    if not gpus:
-        problem, fix = _ERRORS["CUDA_ERROR_NO_DEVICE"]
-        return GpuFacts(version, supported, (), problem, fix)
-    return GpuFacts(version, supported, gpus)
+        reason = f"the NVIDIA driver can't be asked: {error}"
+        return GpuFacts(version, supported, _listed(), reason, _INSTALL, broken=supported is not None)
+    return (
+        GpuFacts(version, supported, gpus) if gpus else GpuFacts(version, supported, (), *_ERRORS[_NO_DEVICE])
+    )
 
 
 def _gpu(driver: Any, index: int) -> Gpu:

@@ -14,7 +14,7 @@ from fake_machine import FakeMachine, engine_bundle
 from uva_edge.bundle import Bundle
 from uva_edge.cli import main
 from uva_edge.environment import Availability
-from uva_edge.errors import BackendUnavailableError, HashMismatchError, ParityError
+from uva_edge.errors import BackendUnavailableError, HashMismatchError, OutputError, ParityError
 from uva_edge.gpu import Gpu, GpuFacts, has_driver
 from uva_edge.runtimes import SaliencyPredictor
 from uva_edge.runtimes.conformance import passed, verify
@@ -117,6 +117,8 @@ def test_a_user_without_a_home(bundle: Bundle, machine: FakeMachine, monkeypatch
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert with_built(bundle, machine) is bundle
+    with pytest.raises(OutputError, match="nowhere to keep engines: no home; set XDG_CACHE_HOME"):
+        place_of(bundle, "tensorrt", "8.6")
 
 
 def test_the_command_names_what_it_needs(bundle: Bundle) -> None:

@@ -83,10 +83,19 @@ def test_no_gpu(backend: Backend, machine: FakeMachine) -> None:
 
 
 def test_a_driver_that_does_not_start(backend: Backend, machine: FakeMachine) -> None:
-    machine.driver.failures["cuDriverGetVersion"] = RuntimeError("libcuda.so.1: cannot open")
+    machine.driver.failures["cuInit"] = Result.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH
     found = backend.probe()
     assert found.status == "broken"
+    assert "kernel module and its library are of different versions" in found.reason
+
+
+def test_a_container_without_the_drivers_library(backend: Backend, machine: FakeMachine) -> None:
+    """It sees the kernel's files, and has no share in the GPU: nothing is broken."""
+    machine.driver.failures["cuDriverGetVersion"] = RuntimeError("libcuda.so.1: cannot open")
+    found = backend.probe()
+    assert found.status == "missing"
     assert "libcuda.so.1: cannot open" in found.reason
+    assert "--gpus all" in found.fix
 
 
 def test_an_old_driver(backend: Backend, machine: FakeMachine) -> None:
@@ -285,6 +294,17 @@ def test_an_engine_without_a_header(
         )
         with pytest.raises(SessionError, match=words):
             TensorRtBackend(flavour, machine).load(made, made.artifact("lone"), SessionOptions())
+
+
+def test_an_engine_of_odd_types(
+    load: Callable[..., Any], flavour: str, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nptype(kind: Any) -> Any:
+        raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
+
+    monkeypatch.setattr(package(machine, flavour), "nptype", nptype)
+    with pytest.raises(SessionError, match=r"TypeError: Could not resolve TensorRT datatype"):
+        load()
 
 
 def test_a_gpu_that_went_away(load: Callable[..., Any], machine: FakeMachine) -> None:

@@ -236,12 +236,14 @@ def test_states_do_not_pass_through_the_host(
     assert calls["cuMemcpyDtoHAsync"] == before["cuMemcpyDtoHAsync"], "no map to the host"
 
 
-@pytest.mark.parametrize("knob", ["no_capture", "refuses_graphs"])
+@pytest.mark.parametrize(
+    ("backend", "knob"),
+    [*((name, "no_capture") for name in NAMES), ("cuda", "refuses_graphs")],
+    indirect=["backend"],
+)
 def test_an_engine_that_can_not_be_captured_runs_and_says_so(
     knob: str, load: Callable[..., Any], backend: Backend, machine: FakeMachine, golden: Any
 ) -> None:
-    if knob == "refuses_graphs" and backend.name != "cuda":
-        pytest.skip("TensorRT captures nothing before its first run")
     expected = load(single=True).run(golden.frames[:1], golden.state)[0]
     for module in machine.modules.values():
         setattr(module, knob, "operation not permitted when stream is capturing")

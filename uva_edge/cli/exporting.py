@@ -126,7 +126,6 @@ def build_engine(bundle: str, words: str, data: str | None) -> None:
         # The full TensorRT builds for this GPU by itself.
         options = EngineOptions(capabilities=(capability,) if word.startswith(WORDS["tensorrt_rtx"]) else ())
         place = place_of(opened, word, capability)
-        place.parent.mkdir(parents=True, exist_ok=True)
         built = export_bundle(
             opened.location, place, name=opened.name, to=(word,), splits=splits, engines=options
         )
