@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
@@ -93,12 +92,20 @@ class Lane:
         """The one that ran it last."""
         self._on_device: dict[str, DeviceBuffer] = {}
         self._on_host: dict[str, PinnedArray] = {}
+        self._open = False
         self._stream = Stream(device)
         try:
             self._program = start(self._stream)
         except BaseException:
             self._stream.close()
             raise
+        self._open = True
+
+    def __del__(self) -> None:
+        with suppress(
+            Exception
+        ):  # a session that nobody closed; at the process's end there may be no driver left
+            self.close()
 
     @property
     def bound(self) -> bool:
@@ -141,7 +148,10 @@ class Lane:
         return maps, state_out
 
     def close(self) -> None:
-        """Free everything; waits for what is under way. Never raises."""
+        """Free everything; waits for what is under way. Never raises, and may be called twice."""
+        if not self._open:
+            return
+        self._open = False
         with suppress(SessionError):
             self._device.activate()
             self._stream.synchronise()
@@ -336,5 +346,7 @@ class LaneSession:
             lane.run(frames, state)
             return
         # Not in this thread, whose lane it would be: another one may be the first to need it.
+        from concurrent.futures import ThreadPoolExecutor  # brings logging, which no other import needs
+
         with ThreadPoolExecutor(1) as pool:
             pool.submit(lane.run, frames, state).result()

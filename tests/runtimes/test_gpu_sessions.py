@@ -294,6 +294,19 @@ def test_closing(load: Callable[..., Any], golden: Any) -> None:
     assert np.isfinite(state.numpy()).all(), "what was given out stays"
 
 
+def test_a_session_that_nobody_closes(
+    backend: Backend, made_for: Bundle, machine: FakeMachine, golden: Any
+) -> None:
+    artifact = made_for.artifact(artifact_name(backend, single=True))
+    session = backend.load(made_for, artifact, SessionOptions())
+    session.run(golden.frames[:1], golden.state)
+    del session
+    gc.collect()
+    machine.device().free_spare()
+    driver = machine.driver
+    assert (driver.held, driver.host, driver.streams, driver.graphs) == (0, {}, {}, {})
+
+
 def test_closing_while_it_runs(load: Callable[..., Any], golden: Any) -> None:
     session = load(single=False)
     expected = session.run(golden.frames[:2], golden.state)[0]
