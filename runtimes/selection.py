@@ -133,7 +133,7 @@ def candidates(bundle: Bundle, precision: str, *, unmeasured: bool = False) -> t
     integer = [Candidate(name, "int8", f"{name} (int8)") for name in faster]
     floats = [Candidate(name, _AUTO_PRECISION, name) for name in ranked]
     on_gpu = [candidate for candidate in floats if candidate.backend in GPU]
-    return (*on_gpu, *integer, *floats[len(on_gpu) :])
+    return (*on_gpu, *integer, *(candidate for candidate in floats if candidate not in on_gpu))
 
 
 def _gated_int8(bundle: Bundle, backend: Backend) -> bool:

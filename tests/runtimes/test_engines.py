@@ -171,7 +171,9 @@ def test_an_engine_is_built_and_found(bundle: Bundle, cache: Path, monkeypatch: 
     found = with_built(bundle)
     assert {"tensorrt-rtx-fp16", "tensorrt-rtx-fp16-t1"} <= {item.name for item in found.manifest.artifacts}
     assert run(bundle.location, "--to", "onnx").exit_code == 1
-    assert "engines are of tensorrt or tensorrt-rtx; got onnx" in run(bundle.location, "--to", "onnx").stderr
+    assert (
+        "engines are of tensorrt or tensorrt-rtx; got 'onnx'" in run(bundle.location, "--to", "onnx").stderr
+    )
 
 
 # --- the gates ------------------------------------------------------------------------------------------
