@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,11 @@ import onnx
 
 from uva_edge.environment import ENGINES
 from uva_edge.errors import ExportError, MissingPackageError, OptionError
+from uva_edge.gpu import probe_gpus
 from uva_edge.manifest import Contract
 from uva_edge.models.checkpoint import replace_file
 from uva_edge.runtimes.engine_header import EngineHeader, Flavour
+from uva_edge.runtimes.engines import host_platform
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 
@@ -105,11 +105,6 @@ def build_engine(
         engine_sha256=hashlib.sha256(engine).hexdigest(),
     )
     return engine, header
-
-
-def host_platform() -> str:
-    """What an engine is bound to beside the GPU, such as linux-x86_64."""
-    return f"{platform.system()}-{platform.machine()}".lower()
 
 
 def half(graph: bytes) -> bytes:
@@ -200,15 +195,13 @@ def _target(package: Any, flavour: Flavour, config: Any, options: EngineOptions)
 
 
 def _capability_here() -> str:
-    """Compute capability of the first GPU, as the driver's own tool tells it."""
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        words = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
-        return words[0]
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
+    """Compute capability of the first GPU."""
+    facts = probe_gpus()
+    if not facts.usable:
         raise ExportError(
-            f"full TensorRT builds for the GPU of this machine, and nvidia-smi shows none: {error}"
-        ) from error
+            f"full TensorRT builds for the GPU of this machine: {facts.problem}. To mend it: {facts.fix}"
+        )
+    return facts.gpus[0].compute_capability
 
 
 def _load_cache(config: Any, path: Path | None) -> Any:

@@ -14,9 +14,12 @@ from uva_edge.environment import Availability, usable_cores
 from uva_edge.errors import ClosedError, OptionError
 from uva_edge.manifest import Artifact, Contract
 
+from .cuda_memory import DeviceArray
+
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
-State = NDArray[Any]
+State: TypeAlias = NDArray[Any] | DeviceArray
+"""On the host, or where a GPU's session left it; NumPy's functions take either."""
 Run: TypeAlias = Callable[[Frames, State], tuple[Maps, State]]
 """One clip step, as `Session.run`."""
 
@@ -74,7 +77,8 @@ class Session(Protocol):
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
         """One clip step: uint8 [T, R, C, 3] and a state to maps float32 [T, R, C] and the next state.
 
-        The arrays that come in are only read, those that are returned are the caller's.
+        The arrays that come in are only read, those that are returned are the caller's. A session takes any
+        session's state, in whatever memory.
 
         Raises:
             SessionError: the engine failed, or takes no frames or state of these shapes.
@@ -84,6 +88,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the engine's memory; a run that is under way ends first. May be called twice."""
+        ...
+
+
+class GpuSession(Session, Protocol):
+    """A session whose maps can stay on the GPU."""
+
+    def run_on_device(self, frames: Frames, state: State) -> tuple[DeviceArray, DeviceArray]:
+        """As `run`, with the maps where they were made; all work is done when it returns."""
         ...
 
 

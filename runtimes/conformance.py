@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.errors import BackendError, BundleError
+from uva_edge.errors import BackendError, BundleError, WrongDeviceError
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 
-from .backend import Backend, Frames, Maps, Run, SessionOptions, State, first_state
+from .backend import Backend, Frames, Maps, Run, SessionOptions, first_state
 from .registry import BACKENDS, runs_family
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
@@ -155,7 +155,8 @@ def passed(outcomes: Iterable[Outcome]) -> bool:
 def run_case(
     bundle: Bundle, golden: Golden, case: Case, backend: Backend, options: SessionOptions
 ) -> Outcome:
-    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED."""
+    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED, and so is an
+    artifact for another device."""
     availability = backend.probe()
     if not availability.ok:
         status: Status = "SKIPPED" if availability.status == "missing" else "FAIL"
@@ -167,6 +168,8 @@ def run_case(
             maps, state = run_chained(session.run, bundle.manifest.contract, golden.frames, case.length)
         finally:
             session.close()
+    except WrongDeviceError as error:
+        return Outcome(case, "SKIPPED", str(error))
     except (BackendError, BundleError) as error:
         return Outcome(case, "FAIL", str(error))
     errors, problems = compare(golden, maps, state, TOLERANCES[artifact.precision])
@@ -178,8 +181,9 @@ def run_case(
     )
 
 
-def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, State]:
-    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
+def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, NDArray[Any]]:
+    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames, and the last
+    state on the host."""
     state = first_state(contract, run, clip[:1])
     maps = []
     step = length or len(clip)
@@ -190,7 +194,7 @@ def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) 
 
 
 def compare(
-    golden: Golden, maps: Maps, state: State, tolerance: Tolerance
+    golden: Golden, maps: Maps, state: NDArray[Any], tolerance: Tolerance
 ) -> tuple[Errors | None, list[str]]:
     """How far the maps of the whole clip and the last state are from the reference, and what of that is too much.
 
@@ -214,7 +218,7 @@ def compare(
     return errors, problems
 
 
-def _errors(golden: Golden, maps: Maps, state: State) -> Errors:
+def _errors(golden: Golden, maps: Maps, state: NDArray[Any]) -> Errors:
     per_frame = np.abs(maps.astype(np.float64) - golden.maps).max(axis=(1, 2))
     reference = golden.state.astype(np.float64)
     scale = max(1.0, float(np.abs(reference).max()))

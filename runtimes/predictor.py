@@ -17,6 +17,7 @@ from uva_edge.preprocess import Color, Frame, YuvRange, frame_size, network_inpu
 from uva_edge.saliency import Saliency
 
 from .backend import Frames, Session, SessionInfo, SessionOptions, State, first_state
+from .engines import with_built
 from .fastest import select_fastest
 from .selection import Selection, select
 
@@ -38,7 +39,7 @@ class SaliencyPredictor:
     `with` block, frees the engine.
 
     Attributes:
-        bundle: the opened bundle.
+        bundle: the opened bundle, with the engines that `uva-edge build-engine` made of it for this GPU.
         info: what the engine does with one frame at a time, read back from it.
         decisions: one for each backend that was considered; `explain` gives them as text.
 
@@ -59,7 +60,7 @@ class SaliencyPredictor:
         threads: int = 1,
     ) -> None:
         self._options = SessionOptions(threads=threads)
-        self.bundle = Bundle.open(bundle)
+        self.bundle = with_built(Bundle.open(bundle))
         selection, session = _select_and_load(self.bundle, backend, precision, self._options)
         self._plan, self.decisions = selection.plan, selection.decisions
         self._lock = threading.Lock()

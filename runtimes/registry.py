@@ -7,24 +7,37 @@ from typing import Final
 from uva_edge.errors import OptionError
 
 from .backend import Backend
+from .cuda import CudaBackend
 from .native.session import NativeBackend
 from .onnxruntime import OnnxRuntimeBackend
 from .openvino import OpenVinoBackend
+from .tensorrt import TensorRtBackend
 from .torch import TorchBackend
 
 BACKENDS: Final[dict[str, Backend]] = {
     backend.name: backend
-    for backend in (NativeBackend(), OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
+    for backend in (
+        TensorRtBackend("tensorrt"),
+        TensorRtBackend("tensorrt_rtx"),
+        CudaBackend(),
+        NativeBackend(),
+        OpenVinoBackend(),
+        OnnxRuntimeBackend(),
+        TorchBackend(),
+    )
 }
+
+GPU: Final = ("tensorrt", "tensorrt_rtx", "cuda")
+"""Before any processor; where there is no GPU, a look at a few files rejects them."""
 
 PRIORITY: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, best first, as measured at one thread and T = 1 (docs/performance.md). torch is the
     # reference: it comes last everywhere.
-    "avx512_vnni": ("native", "openvino", "onnxruntime", "torch"),
-    "avx512": ("native", "openvino", "onnxruntime", "torch"),
-    "avx2": ("native", "onnxruntime", "openvino", "torch"),
-    "neon": ("onnxruntime", "openvino", "native", "torch"),
-    "generic": ("onnxruntime", "openvino", "native", "torch"),
+    "avx512_vnni": (*GPU, "native", "openvino", "onnxruntime", "torch"),
+    "avx512": (*GPU, "native", "openvino", "onnxruntime", "torch"),
+    "avx2": (*GPU, "native", "onnxruntime", "openvino", "torch"),
+    "neon": (*GPU, "onnxruntime", "openvino", "native", "torch"),
+    "generic": (*GPU, "onnxruntime", "openvino", "native", "torch"),
 }
 
 INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uva_edge.errors import SessionError
 
 from ..backend import Frames, Maps, State
-from ..cache import cache_directory
+from ..user_cache import cache_root
 from .build import library_of, load_library
 from .source import Source
 
@@ -79,7 +79,7 @@ class Model:
 
     @classmethod
     def load(cls, source: Source, state_shape: tuple[int, ...]) -> Model:
-        library = load_library(library_of(source, cache_directory() / "native"))
+        library = load_library(library_of(source, cache_root() / "native"))
 
         def function(name: str, result: Any, *arguments: Any) -> Any:
             found = getattr(library, f"{source.stem}_{name}")

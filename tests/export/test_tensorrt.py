@@ -36,6 +36,7 @@ from uva_edge.export.bundles import export_bundle  # noqa: E402
 from uva_edge.export.onnx import onnx_run  # noqa: E402
 from uva_edge.export.onnx_int8 import TENSORRT, Setting, quantised_convolutions, to_int8  # noqa: E402
 from uva_edge.export.tensorrt import EngineOptions, build_engine, half  # noqa: E402
+from uva_edge.gpu import NO_DRIVER  # noqa: E402
 from uva_edge.runtimes.engine_header import EngineHeader, Flavour, Host, expect_runnable  # noqa: E402
 
 GOOD = Setting(per_channel=True, method="percentile", floats="attention and features")
@@ -189,8 +190,10 @@ def test_full_tensorrt_says_that_there_is_no_gpu(
 ) -> None:
     """Both packages have one API, so the one stands for the other up to the question for the GPU."""
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", rtx)
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ExportError, match="builds for the GPU of this machine, and nvidia-smi shows none"):
+    monkeypatch.setattr(tensorrt, "probe_gpus", lambda: NO_DRIVER)
+    with pytest.raises(
+        ExportError, match="builds for the GPU of this machine: there is no NVIDIA driver here"
+    ):
         build_engine("tensorrt", material.graph, contract, "fp32", frames=1, options=tensorrt.PLAIN)
     with pytest.raises(OptionError, match="name no compute capabilities"):
         build_engine("tensorrt", material.graph, contract, "fp32", frames=1, options=AMPERE)

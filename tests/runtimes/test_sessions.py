@@ -135,7 +135,7 @@ def test_the_results_are_the_callers(session: Session, frames: Any, state: Any) 
         for other in arrays[:index]:
             assert not np.shares_memory(one, other)
     for array in results[0]:
-        if isinstance(array, np.ndarray):  # a state may be kept in a form of its backend's
+        if isinstance(array, np.ndarray):  # a state may be kept on a GPU, or in a form of its backend's
             array[:] = 9  # theirs to write
     again = session.run(frames[:1], state)
     for name, got, expected in zip(("maps", "state"), again, kept[0], strict=True):
