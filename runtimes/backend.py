@@ -18,8 +18,27 @@ from .cuda_memory import DeviceArray
 
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
-State: TypeAlias = NDArray[Any] | DeviceArray
-"""On the host, or where a GPU's session left it; NumPy's functions take either."""
+
+
+class KeptState(Protocol):
+    """A state in the form of the backend that made it, an array when somebody asks for one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+
+
+State: TypeAlias = NDArray[Any] | DeviceArray | KeptState
+"""On the host, where a GPU's session left it, or as a backend keeps it; NumPy's functions take all of them."""
 Run: TypeAlias = Callable[[Frames, State], tuple[Maps, State]]
 """One clip step, as `Session.run`."""
 

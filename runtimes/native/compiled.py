@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ class NativeState:
     @property
     def dtype(self) -> np.dtype[np.float32]:
         return np.dtype(np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -124,7 +129,7 @@ class Model:
         memory = self.stream_of(state)
         maps = np.empty(frames.shape[:3], np.float32)
         self.steps(memory, frames, maps)
-        return maps, NativeState(memory, self)  # type: ignore[return-value]
+        return maps, NativeState(memory, self)
 
     def run_stream(self, frames: Frames, state: State, maps: Maps) -> NDArray[np.float32]:
         """One of several streams of a step: its frames, wherever they lie, its maps to where they belong."""

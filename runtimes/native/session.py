@@ -91,7 +91,7 @@ class NativeSession:
         frames = model.expect_frames(frames)
         maps = np.empty(frames.shape[:3], np.float32)
         memory = self._run_parts(model, model.stream_of(state), frames, maps)
-        return maps, NativeState(memory, model)  # type: ignore[return-value]
+        return maps, NativeState(memory, model)
 
     def _run_streams(self, model: Model, frames: Frames, states: NDArray[Any]) -> tuple[Maps, State]:
         """Several streams, time-major: each goes its own way, on its own thread where there are several."""
