@@ -19,6 +19,7 @@ from uva_edge.saliency import Saliency
 from .backend import Frames, Session, SessionInfo, SessionOptions, State, first_state
 from .fastest import select_fastest
 from .selection import Selection, select
+from .stream_batch import StreamBatch
 
 
 class SaliencyPredictor:
@@ -107,12 +108,29 @@ class SaliencyPredictor:
             ClosedError: the predictor was closed.
         """
         self._session()
-        if self.bundle.manifest.contract.pairing == "lookahead":
-            raise OptionError(
-                f"bundle {self.bundle.name} compares a frame with the next one, so a live stream can't have "
-                "its map yet; use predict_clip, or a bundle of causal pairs"
-            )
+        self._expect_live()
         return Stream(self, color, yuv_range)
+
+    def stream_batch(
+        self, count: int, *, color: Color = "bgr", yuv_range: YuvRange = "limited"
+    ) -> StreamBatch:
+        """New streams of `count` cameras that step together, in one call of the engine.
+
+        Raises:
+            OptionError: `count` below 1; the bundle is of lookahead pairs; or more than one stream is asked of an
+                artifact that takes one, as in bundles of earlier exports and of networks that see windows.
+            SessionError, BundleError: the artifact for several streams can't be loaded.
+            ClosedError: the predictor was closed.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise OptionError(f"count must be an integer of at least 1, got {count!r}")
+        session = self._session()
+        self._expect_live()
+        if self._plan.clip.streams is None:
+            session = self._session_for_clips()
+        elif count > 1 or self.bundle.manifest.contract.state_shape[0] != 1:
+            raise OptionError(self._one_stream())
+        return StreamBatch(self, session, count, color, yuv_range)
 
     def predict_clip(
         self,
@@ -162,6 +180,23 @@ class SaliencyPredictor:
             f"SaliencyPredictor({self.bundle.name!r}, backend={info.backend!r}, precision={info.precision!r}, "
             f"threads={info.threads})"
         )
+
+    def _expect_live(self) -> None:
+        if self.bundle.manifest.contract.pairing == "lookahead":
+            raise OptionError(
+                f"bundle {self.bundle.name} compares a frame with the next one, so a live stream can't have "
+                "its map yet; use predict_clip, or a bundle of causal pairs"
+            )
+
+    def _one_stream(self) -> str:
+        if self.bundle.manifest.contract.history:
+            why = "its network sees a window of frames for each map; make one stream() for each camera"
+        else:
+            why = (
+                f"it was exported before there were batches; export it again (uva-edge export {self.bundle.location} "
+                "-o DIRECTORY), or make one stream() for each camera"
+            )
+        return f"{self._plan.clip.name} of bundle {self.bundle.name} takes one stream in a call: {why}"
 
     # --- clips ------------------------------------------------------------------------------------------
 
