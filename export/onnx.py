@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -182,9 +182,8 @@ def _fold_sizes(graph: onnx.GraphProto) -> None:
     for node in list(graph.node):
         measures = node.op_type == "Shape" and node.input[0] in blank
         if measures or (folded.intersection(node.input) and constants.keys() >= {*node.input}):
-            values = ReferenceEvaluator(node).run(
-                None, {name: {**blank, **constants}[name] for name in node.input}
-            )
+            known = {**blank, **constants}
+            values: Any = ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input})
             constants |= zip(node.output, values, strict=True)
             folded.update(node.output)
             graph.node.remove(node)

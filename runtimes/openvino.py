@@ -95,9 +95,12 @@ class OpenVinoSession:
                 raise closed(self.info)
             if length:
                 model = model.clone()
-                frames, state = self._contract.frames, self._contract.state_in
+                contract = self._contract
                 model.reshape(
-                    {frames.name: [length, *self._contract.grid, 3], state.name: self._contract.state_shape}
+                    {
+                        contract.frames.name: [length, *contract.grid, 3],
+                        contract.state_in.name: contract.state_shape,
+                    }
                 )
             step = _Step(openvino_core().compile_model(model, "CPU", self._config), self._contract)
             self._steps[length] = step

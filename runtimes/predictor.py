@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
+from uva_edge.environment import usable_cores
 from uva_edge.errors import ClosedError, FrameError, OptionError, SessionError
 from uva_edge.preprocess import Color, Frame, YuvRange, frame_size, network_input
 from uva_edge.saliency import Saliency
 
-from .backend import Frames, Session, SessionInfo, SessionOptions, State, first_state
+from .backend import Frames, Maps, Session, SessionInfo, SessionOptions, State, first_state
+from .clips import clip_maps
 from .fastest import select_fastest
 from .selection import Selection, select
 from .stream_batch import StreamBatch
@@ -142,20 +145,36 @@ class SaliencyPredictor:
     ) -> NDArray[np.float32]:
         """The maps of consecutive frames, float32 [N, R, C], at most `batch` frames a call of the engine.
 
-        Equals pushing the frames one by one into a stream. The frames may come from a generator; no more than
-        `batch` inputs are held at a time, and fewer where the network sees many pixels for each map
-        (`Contract.frames_per_call`). With a bundle of lookahead pairs the last frame is its own partner.
+        Equals pushing the frames one by one into a stream. The frames may come from a generator. While the engine
+        computes, the next ones are drawn and prepared in a thread, if the process may use a core more than the
+        engine's threads; no more than twice `batch` inputs are held at a time, and fewer where the network sees many
+        pixels for each map (`Contract.frames_per_call`). With a bundle of lookahead pairs the last frame is its own
+        partner.
 
         Raises:
             FrameError: no frames, or one that is not what its color format says.
             OptionError: `batch` below 1, an unknown color or range.
             SessionError, ClosedError: the engine failed, or was freed.
+            Exception: whatever the iterator of frames raised.
         """
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-            raise OptionError(f"batch must be an integer of at least 1, got {batch!r}")
-        if self.bundle.manifest.contract.pairing == "lookahead":
-            return self._predict_lookahead(frames, color, yuv_range, batch)
-        return np.concatenate(list(self._clip_maps(self._inputs(frames, color, yuv_range), batch)))
+        self._expect_clip(frames, batch)
+        return np.stack(list(self._clip_maps(self._inputs(frames, color, yuv_range), batch)))
+
+    def predict_frames(
+        self,
+        frames: Iterable[Frame],
+        *,
+        color: Color = "bgr",
+        yuv_range: YuvRange = "limited",
+        batch: int = 32,
+    ) -> Generator[Saliency, None, None]:
+        """As `predict_clip`, but the results one by one, as they come: for a clip of any length.
+
+        What the frames raise comes after the results of all frames before. Until the iterator has ended or is
+        closed, it draws frames.
+        """
+        self._expect_clip(frames, batch)
+        return self._clip_results(frames, color, yuv_range, batch)
 
     def close(self) -> None:
         """Free the engine; whatever is used afterwards raises ClosedError. May be called twice."""
@@ -200,36 +219,43 @@ class SaliencyPredictor:
 
     # --- clips ------------------------------------------------------------------------------------------
 
-    def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Iterator[NDArray[np.float32]]:
-        session = self._session_for_clips()
-        batch = min(batch, self.bundle.manifest.contract.frames_per_call)
-        state: State | None = None
-        while chunk := list(islice(inputs, batch)):
-            pixels = np.concatenate(chunk)
-            if state is None:
-                state = self._state_of(session, pixels[:1])
-            maps, state = session.run(pixels, state)
-            yield maps
-        if state is None:
-            raise FrameError("a clip has at least one frame; got none")
-
-    def _predict_lookahead(
-        self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange, batch: int
-    ) -> NDArray[np.float32]:
-        # A step gives the map of the frame before; the last frame of a clip is its own partner.
-        def extended() -> Iterator[Frames]:
-            last = None
-            for last in self._inputs(frames, color, yuv_range):
-                yield last
-            if last is not None:
-                yield last
-
-        return np.concatenate(list(self._clip_maps(extended(), batch)))[1:]
-
-    def _inputs(self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange) -> Iterator[Frames]:
+    def _expect_clip(self, frames: Iterable[Frame], batch: int) -> None:
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise OptionError(f"batch must be an integer of at least 1, got {batch!r}")
         if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
             raise FrameError(f"a clip is an iterable of frames; got {type(frames).__name__}")
-        return (self._input(frame, color, yuv_range) for frame in frames)
+
+    def _clip_results(
+        self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange, batch: int
+    ) -> Generator[Saliency, None, None]:
+        sizes: deque[tuple[int, int]] = deque()
+        inputs = self._inputs(frames, color, yuv_range, sizes.append)
+        with closing(self._clip_maps(inputs, batch)) as maps:
+            for values in maps:
+                yield Saliency(values, sizes.popleft())
+
+    def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Generator[Maps, None, None]:
+        overlap = usable_cores() > self._options.threads
+        contract = self.bundle.manifest.contract
+        return clip_maps(self._session_for_clips(), contract, inputs, batch, overlap=overlap)
+
+    def _inputs(
+        self,
+        frames: Iterable[Frame],
+        color: Color,
+        yuv_range: YuvRange,
+        measured: Callable[[tuple[int, int]], None] = lambda size: None,
+    ) -> Iterator[Frames]:
+        """The network's inputs of frames, each when it is asked for; `measured` is told their sizes."""
+        iterator = iter(frames)
+        try:
+            for frame in iterator:
+                pixels = self._input(frame, color, yuv_range)
+                measured(frame_size(frame, color=color))
+                yield pixels
+        finally:
+            if isinstance(iterator, Generator):  # what it has open is closed at once, whatever failed
+                iterator.close()
 
     def _session_for_clips(self) -> Session:
         # Loaded when it is first needed: a camera never needs it.

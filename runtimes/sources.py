@@ -251,7 +251,7 @@ def _open_path(text: str, max_frames: int | None, threads: int) -> Source:
 
 
 def _open_folder(path: Path, max_frames: int | None) -> Source:
-    files = sorted((entry for entry in path.iterdir() if _is_image(entry)), key=_natural_key)
+    files = sorted((entry for entry in path.iterdir() if is_image(entry)), key=_natural_key)
     if not files:
         raise SourceError(
             f"{path} is a folder without images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -261,7 +261,7 @@ def _open_folder(path: Path, max_frames: int | None) -> Source:
     )
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

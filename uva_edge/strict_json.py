@@ -86,7 +86,8 @@ def encode(value: Any) -> Any:
     """Dataclasses, tuples and dicts as plain JSON values; what `decode` reads back."""
     if dataclasses.is_dataclass(value):
         members = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        absent = _defaults(type(value))
+        kind: Any = type(value)
+        absent = _defaults(kind)
         return {
             name: encode(item) for name, item in members.items() if name not in absent or item != absent[name]
         }
