@@ -234,6 +234,16 @@ def test_a_folder_of_images_is_one_sequence(
         is_archive(archive)
 
 
+def test_a_number_is_a_camera_whatever_lies_there(
+    archive: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.rename(archive.with_name("9999"))
+    monkeypatch.chdir(archive.parent)
+    result = CliRunner().invoke(main, ["predict", "9999", "--bundle", bundle.location])
+    assert result.exit_code == 1
+    assert "camera 9999 can't be opened" in result.stderr
+
+
 def test_a_folder_of_neither(tmp_path: Path, bundle: Bundle) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("nothing")

@@ -111,6 +111,15 @@ def test_streams_in_one_call_are_streams_alone(network: UvaNet, streams: int, pa
             np.testing.assert_allclose(after[stream : stream + 1], last, atol=1e-5, err_msg=where)
 
 
+def test_a_bundle_says_which_artifacts_take_several_streams(bundle: Bundle, windowed: Bundle) -> None:
+    assert {item.name: item.streams for item in bundle.manifest.artifacts} == {
+        "onnx-fp32": None,
+        "onnx-fp32-t1": 1,
+        "torch-fp32": None,
+    }
+    assert {item.streams for item in windowed.manifest.artifacts} == {1}
+
+
 def test_a_static_graph_measures_nothing(bundle: Bundle, network: UvaNet) -> None:
     """Where T and S are known, so is every size; and it computes what the graph of T = 1 does."""
     graph = static(bundle.read(bundle.artifact("onnx-fp32").files[0]), 1)

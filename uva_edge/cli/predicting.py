@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +77,10 @@ def predict(
     """
     from uva_edge.runtimes.folders import find_videos, is_archive
     from uva_edge.runtimes.processing import process
-    from uva_edge.runtimes.sources import open_source
+    from uva_edge.runtimes.sources import is_folder, open_source
 
     wanted = Wanted(save, peaks, alpha)
-    if os.path.isdir(source) and is_archive(Path(source)):
+    if is_folder(source) and is_archive(Path(source)):
         folder = Path(source).resolve()
         place = (output or Path("out") / folder.name).resolve()
         videos = find_videos(folder, leave_out=place)
