@@ -96,6 +96,8 @@ class Session(Protocol):
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
         """One clip step: uint8 [T, R, C, 3] and a state to maps float32 [T, R, C] and the next state.
 
+        Where the artifact takes several streams the frames of S of them may come together, time-major (frame t of
+        stream s at t * S + s), with their states along the first axis; the maps and states come in the same order.
         The arrays that come in are only read, those that are returned are the caller's. A session takes any
         session's state, in whatever memory.
 
@@ -142,15 +144,17 @@ class Backend(Protocol):
         ...
 
 
-def first_state(contract: Contract, run: Run, frame: Frames) -> State:
-    """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past.
+def first_state(contract: Contract, run: Run, frames: Frames) -> State:
+    """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past; or the states of
+    several, from the first frame of each.
 
     A state of frames is that frame, repeated. One of features is what a step on it leaves behind; what came
     before plays no part. `run` makes that step.
     """
     if contract.history:
-        return np.repeat(frame, contract.history, axis=0)
-    return run(frame, np.zeros(contract.state_shape, contract.state_in.dtype))[1]
+        return np.concatenate([frames] * contract.history)
+    rows, *rest = contract.state_shape  # one row, wherever there is more than one frame
+    return run(frames, np.zeros((len(frames) * rows, *rest), contract.state_in.dtype))[1]
 
 
 def closed(info: SessionInfo) -> ClosedError:

@@ -1,6 +1,6 @@
 """Does a backend compute what the bundle promises? The golden clip, chained, on every backend that runs here.
 
-Cases are data: backend x artifact x T. One table drives `uva-edge verify`, the parity gate of the export and
+Cases are data: backend x artifact x T x S. One table drives `uva-edge verify`, the parity gate of the export and
 ``tests/conformance``. A run in which nothing was checked is a failure.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
 from uva_edge.errors import BackendError, BundleError, WrongDeviceError
-from uva_edge.golden import Golden
+from uva_edge.golden import Golden, spread
 from uva_edge.manifest import Contract
 
 from .backend import Backend, Frames, Maps, Run, SessionOptions, first_state
@@ -54,18 +54,21 @@ LARGEST_NSS_LOSS: Final = 0.01
 """The gate of INT8 ([DESIGN]): correlation with the float maps, and the share of NSS that may be lost."""
 
 _STEPS: Final = 16
+_STREAMS: Final = 4
 
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the table; `length` is T, None for the whole clip in one step."""
+    """One cell of the table; `length` is T, None for the whole clip in one step; `streams` is S."""
 
     backend: str
     artifact: str
     length: int | None
+    streams: int = 1
 
     def __str__(self) -> str:
-        return f"{self.backend}/{self.artifact}/T={self.length or 'all'}"
+        abreast = f"/S={self.streams}" if self.streams > 1 else ""
+        return f"{self.backend}/{self.artifact}/T={self.length or 'all'}{abreast}"
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,12 @@ class Outcome:
 
 
 def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Case, ...]:
-    """The table for a bundle: every backend, every artifact that it reads, chained at several T."""
+    """The table for a bundle: every backend, every artifact that it reads, chained at several T; and pieces of the clip
+    as streams beside each other, where the artifact takes several."""
     limit = bundle.manifest.contract.frames_per_call
     # The whole clip in one step, unless its memory would be out of proportion.
     clip_lengths = (1, _STEPS, None) if limit >= _STEPS else (1, limit)
+    abreast = dict.fromkeys((1, min(_STEPS, max(1, limit // _STREAMS))))
     table = []
     for backend in tuple(BACKENDS.values()) if backends is None else backends:
         if not runs_family(backend.name, bundle.manifest.network.family):
@@ -122,6 +127,8 @@ def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Ca
             if artifact.format in backend.formats:
                 lengths = (artifact.frames,) if artifact.frames else dict.fromkeys(clip_lengths)
                 table += [Case(backend.name, artifact.name, length) for length in lengths]
+                if artifact.streams is None:
+                    table += [Case(backend.name, artifact.name, length, _STREAMS) for length in abreast]
     return tuple(table)
 
 
@@ -165,7 +172,11 @@ def run_case(
     try:
         session = backend.load(bundle, artifact, options)
         try:
-            maps, state = run_chained(session.run, bundle.manifest.contract, golden.frames, case.length)
+            run, contract = session.run, bundle.manifest.contract
+            if case.length and case.streams > 1:
+                maps, state = run_abreast(run, contract, golden.frames, case.length, case.streams)
+            else:
+                maps, state = run_chained(run, contract, golden.frames, case.length)
         finally:
             session.close()
     except WrongDeviceError as error:
@@ -191,6 +202,28 @@ def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) 
         out, state = run(clip[start : start + step], state)
         maps.append(out)
     return np.concatenate(maps), np.asarray(state)  # a backend may keep it in a form of its own
+
+
+def run_abreast(
+    run: Run, contract: Contract, clip: Frames, length: int, streams: int
+) -> tuple[Maps, NDArray[Any]]:
+    """Pieces of a clip as so many streams of the same calls, each from the state that the frame before it leaves.
+
+    Returns the maps of all frames and the state after the last one, as one stream has them.
+    """
+    ticks = -(-len(clip) // streams)
+    starts = spread(len(clip) - ticks + 1, streams)
+    state = first_state(contract, run, clip[np.maximum(starts - 1, 0)])
+    maps, places = [], []
+    for first in range(0, ticks, length):
+        moments = np.arange(first, min(first + length, ticks))
+        places.append((moments[:, None] + starts).ravel())
+        out, state = run(clip[places[-1]], state)
+        maps.append(out)
+    found, order = np.concatenate(maps), np.concatenate(places)
+    if len(found) == len(order):  # else `compare` says what is wrong
+        found = found[np.unique(order, return_index=True)[1]]
+    return found, np.asarray(state)[-contract.state_shape[0] :]
 
 
 def compare(

@@ -119,6 +119,33 @@ def test_engines_are_built(
     expect_runnable(header, engine, host, rebuild="-")
 
 
+class Profile(dict[str, tuple[Any, ...]]):
+    """Stands for TensorRT's builder, its configuration and the profile itself: keeps the shapes."""
+
+    def create_optimization_profile(self) -> Profile:
+        return self
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self[name] = shapes
+
+    def add_optimization_profile(self, profile: Profile) -> None:
+        assert profile is self
+
+
+@pytest.mark.parametrize(
+    ("frames", "lengths", "streams"), [(None, (1, 16, 64), (1, 1, 64)), (1, (1, 1, 1), (1, 1, 1))]
+)
+def test_profiles_span_the_frames_and_the_streams(
+    contract: Any, frames: int | None, lengths: tuple[int, ...], streams: tuple[int, ...]
+) -> None:
+    profile = Profile()
+    tensorrt._add_profile(profile, profile, contract, frames)
+    assert profile == {
+        "frames": tuple((count, 32, 32, 3) for count in lengths),
+        "state_in": tuple((count, 64, 8, 8) for count in streams),
+    }
+
+
 def test_by_default_for_all_that_is_known(rtx: Any, material: Material, contract: Any) -> None:
     _, header = build_engine(
         "tensorrt_rtx", material.graph, contract, "fp32", frames=1, options=tensorrt.PLAIN

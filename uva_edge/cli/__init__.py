@@ -20,7 +20,8 @@ from .checking import doctor, verify
 from .evaluating import evaluate
 from .exporting import build_engine, export
 from .importing import import_tinyhd
-from .predicting import EXIT_INTERRUPTED, demo, predict
+from .outputs import EXIT_INTERRUPTED
+from .predicting import demo, predict
 from .training import teach, train
 
 
