@@ -135,12 +135,12 @@ class StreamBatch:
         everybody = len(places) == len(self)
         first = [index for index, place in enumerate(places) if not self.frames[place]]
         before = self._states
-        if (
-            not everybody or first
-        ):  # picked apart, states come to the host; all together they stay where they are
-            before = np.array(before)[places]
-        if first:
-            before[first] = np.asarray(first_state(self._contract, self._run, inputs[first]))
+        if not everybody or first:
+            # Picked apart, states come to the host; all together they stay where they are.
+            rows = np.array(before)[places]
+            if first:
+                rows[first] = np.asarray(first_state(self._contract, self._run, inputs[first]))
+            before = rows
         maps, after = self._run(inputs, before)
         if everybody:
             return maps, after
