@@ -11,8 +11,8 @@ from accuracy import DOCS, replace_between
 
 from uva_edge.bundle import Bundle, shipped_bundles
 from uva_edge.manifest import Artifact
+from uva_edge.runtimes.native.backend import INTEGERS as NATIVE
 from uva_edge.runtimes.native.constants import constants_of
-from uva_edge.runtimes.native.integers import FORMAT as NATIVE
 from uva_edge.runtimes.native.source import Facts
 
 MARK: Final = "artifacts"

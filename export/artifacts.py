@@ -19,8 +19,8 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
 from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
+from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.constants import Constants, constants_of
-from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
 from uva_edge.runtimes.native.integers import Integers
 from uva_edge.runtimes.native.source import Facts
 from uva_edge.strict_json import encode

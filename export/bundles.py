@@ -20,7 +20,7 @@ from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
-from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
+from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.integers import Integers
 from uva_edge.runtimes.native.topology import Topology
 from uva_edge.runtimes.registry import BACKENDS

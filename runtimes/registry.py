@@ -8,7 +8,7 @@ from uva_edge.errors import OptionError
 
 from .backend import Backend
 from .cuda import CudaBackend
-from .native.session import NativeBackend
+from .native.backend import NativeBackend
 from .onnxruntime import OnnxRuntimeBackend
 from .openvino import OpenVinoBackend
 from .tensorrt import TensorRtBackend

@@ -141,7 +141,7 @@ def _gated_int8(bundle: Bundle, backend: Backend) -> bool:
     if plan is None:
         return False
     found = plan.step.parity
-    correlated = all(found.get(name, 0.0) >= LEAST_CC for name in ("cc_stills", "cc_clips"))
+    correlated = all(found.get(name, 0.0) >= LEAST_CC for name in ("cc_stills", "cc_clips", "cc_golden"))
     return correlated and found.get("nss_loss", 1.0) <= LARGEST_NSS_LOSS
 
 

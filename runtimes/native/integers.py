@@ -14,8 +14,6 @@ from uva_edge.errors import SessionError
 from .parameters import shapes
 from .topology import BlockShape, Topology
 
-FORMAT: Final = "native"
-"""Of the artifact that holds these constants."""
 _MULTIPLIED: Final = ("first", "fuse7", "up11")
 
 

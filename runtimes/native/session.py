@@ -1,4 +1,4 @@
-"""The backend `native`: the generated C, compiled for this processor, called with the GIL released."""
+"""Sessions of the backend `native`: the generated C, compiled for this processor, called with the GIL released."""
 
 from __future__ import annotations
 
@@ -10,35 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.environment import Availability
 from uva_edge.errors import SessionError
 from uva_edge.manifest import Artifact
 
 from ..backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
+from .backend import NAME
 from .build import probe_compiler
 from .compiled import Bytes, Model, NativeState
 from .constants import constants_of
-from .integers import FORMAT
 from .source import Origin, Source, generate
 
 _LEAST_CHUNK: Final = 4
 """Frames that a thread takes at least: each but the first computes one frame before its own once more."""
-
-
-class NativeBackend:
-    """Float32 from the bundle's weights, int8 from its integer constants."""
-
-    name = "native"
-    formats = (FORMAT, "torch")
-
-    def installed(self) -> Availability:
-        return probe_compiler()
-
-    def probe(self) -> Availability:
-        return probe_compiler()
-
-    def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> NativeSession:
-        return NativeSession(bundle, artifact, options)
 
 
 def source_of(bundle: Bundle, artifact: Artifact) -> Source:
@@ -67,8 +50,8 @@ class NativeSession:
         self._pool = ThreadPoolExecutor(options.threads, "uva-native") if options.threads > 1 else None
         self._lock = threading.Lock()
         self.info = SessionInfo(
-            backend=NativeBackend.name,
-            engine=f"{NativeBackend.name} {probe_compiler().version}",
+            backend=NAME,
+            engine=f"{NAME} {probe_compiler().version}",
             artifact=artifact.name,
             device="CPU",
             precision=model.info.precision.decode(),

@@ -16,7 +16,8 @@ from uva_edge.errors import BackendUnavailableError, SessionError
 from uva_edge.runtimes import SaliencyPredictor
 from uva_edge.runtimes.backend import SessionOptions
 from uva_edge.runtimes.native import build
-from uva_edge.runtimes.native.session import NativeBackend, NativeSession, source_of
+from uva_edge.runtimes.native.backend import NativeBackend
+from uva_edge.runtimes.native.session import NativeSession, source_of
 
 pytestmark = pytest.mark.skipif(not build.probe_compiler().ok, reason="there is no C compiler here")
 
