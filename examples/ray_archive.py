@@ -227,7 +227,9 @@ def run(arguments: argparse.Namespace) -> int:
     workers = min(arguments.workers, len(shards))
     # One core of the count is Ray Data's own, for what is not done by actors.
     cores = None if arguments.address else workers * arguments.threads + 1
-    ray.init(address=arguments.address, num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING)
+    ray.init(
+        address=arguments.address, num_cpus=cores, include_dashboard=False, logging_level=logging.WARNING
+    )
     try:
         results = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
             Worker,
