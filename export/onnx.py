@@ -167,17 +167,20 @@ def static(graph: bytes, frames: int) -> bytes:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
                 size.dim_value = {"T": frames, "S": 1}[size.dim_param]
-    _fold_sizes(model.graph)
+    _fold_sizes(model)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _fold_sizes(graph: onnx.GraphProto) -> None:
-    """What is computed of the sizes of inputs becomes a constant, for converters that look no further."""
+def _fold_sizes(model: onnx.ModelProto) -> None:
+    """What is computed of sizes that are known becomes a constant, for converters that look no further."""
+    graph, inferred = model.graph, onnx.shape_inference.infer_shapes(model).graph
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-    blank = {
-        value.name: np.zeros([size.dim_value for size in value.type.tensor_type.shape.dim], np.uint8)
-        for value in graph.input
+    sizes = {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*inferred.input, *inferred.value_info)
     }
+    measured = {node.input[0] for node in graph.node if node.op_type == "Shape"}
+    blank = {name: np.zeros(sizes[name], np.uint8) for name in measured if all(sizes.get(name, [0]))}
     folded: set[str] = set()
     for node in list(graph.node):
         measures = node.op_type == "Shape" and node.input[0] in blank
