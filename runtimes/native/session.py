@@ -16,7 +16,7 @@ from uva_edge.manifest import Artifact
 from ..backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
 from .backend import NAME
 from .build import probe_compiler
-from .compiled import Bytes, Model, NativeState
+from .compiled import Block, Model, NativeState
 from .constants import constants_of
 from .source import Origin, Source, generate
 
@@ -92,13 +92,13 @@ class NativeSession:
         each = map if self._pool is None else self._pool.map
         return maps, np.concatenate(list(each(stream, range(count))))
 
-    def _run_parts(self, model: Model, memory: Bytes, frames: Frames, maps: Maps) -> Bytes:
+    def _run_parts(self, model: Model, memory: Block, frames: Frames, maps: Maps) -> Block:
         """Splits a clip among the threads; a part starts from the state that the frame before it leaves."""
         assert self._pool is not None
         count = min(self._threads, len(frames) // _LEAST_CHUNK)
         bounds = [len(frames) * part // count for part in range(count + 1)]
 
-        def part(index: int) -> Bytes:
+        def part(index: int) -> Block:
             start, end = bounds[index], bounds[index + 1]
             own = memory
             if index:
