@@ -10,7 +10,10 @@ from typing import Final
 from accuracy import DOCS, replace_between
 
 from uva_edge.bundle import Bundle, shipped_bundles
-from uva_edge.manifest import Artifact, Network
+from uva_edge.manifest import Artifact
+from uva_edge.runtimes.native.backend import INTEGERS as NATIVE
+from uva_edge.runtimes.native.constants import constants_of
+from uva_edge.runtimes.native.source import Facts
 
 MARK: Final = "artifacts"
 HEAD: Final = (
@@ -25,7 +28,7 @@ def artifact_table() -> list[str]:
         map(Bundle.shipped, shipped_bundles()), key=lambda item: item.manifest.contract.resolution
     )
     rows = [
-        _row(bundle.name, bundle.manifest.network, artifact)
+        _row(bundle, artifact)
         for bundle in bundles
         for artifact in bundle.manifest.artifacts
         if artifact.format != "torch"
@@ -33,23 +36,32 @@ def artifact_table() -> list[str]:
     return [HEAD, "|" + "---|" * (HEAD.count("|") - 1), *rows]
 
 
-def _row(bundle: str, network: Network, artifact: Artifact) -> str:
-    held, parity = artifact.details["activations"], artifact.parity
+def _row(bundle: Bundle, artifact: Artifact) -> str:
+    parity = artifact.parity
     kept = ["", "", f"{parity['min_cc']:.6f}", ""]
     if artifact.precision == "int8":
         names = ("cc_stills", "cc_clips", "cc_golden")
         kept = [*(f"{parity[name]:.4f}" for name in names), f"{parity['nss_loss']:.2%}"]
     cells = (
-        f"`{bundle}`",
+        f"`{bundle.name}`",
         f"`{artifact.name}`",
         f"{sum(file.bytes for file in artifact.files):,}",
-        f"{network.macs_per_step / 1e6:.1f} M",
-        f"{held['total'] / 1e6:.2f} MB",
-        f"{held['live'] / 1e6:.2f} MB",
+        f"{bundle.manifest.network.macs_per_step / 1e6:.1f} M",
+        *_memory(bundle, artifact),
         _integer(artifact),
         *kept,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _memory(bundle: Bundle, artifact: Artifact) -> tuple[str, str]:
+    """All activations, and the most that are needed at once; of C, the arena, which has room for both."""
+    if artifact.format == NATIVE:
+        manifest = bundle.manifest
+        constants = constants_of(manifest.network, manifest.contract, NATIVE, bundle.read(artifact.files[0]))
+        return "", f"{Facts.of(constants).arena_bytes / 1e6:.2f} MB"
+    held = artifact.details["activations"]
+    return f"{held['total'] / 1e6:.2f} MB", f"{held['live'] / 1e6:.2f} MB"
 
 
 def _integer(artifact: Artifact) -> str:

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,9 @@ class Row:
     """Milliseconds per frame of one backend in one table."""
 
     backend: str
-    session: tuple[float, float]
+    session: tuple[float, ...]
     session_ratio: float
-    end_to_end: tuple[float, float]
+    end_to_end: tuple[float, ...]
     end_to_end_ratio: float
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     page = "\n\n".join(sections)
     print(page)
     if arguments.write:
-        _replace(arguments.write, page)
+        replace_between(arguments.write, BEGIN, END, page)
 
 
 def measure(
@@ -102,9 +102,9 @@ def measure(
     return [
         Row(
             name,
-            _percentiles(session_times[name]),
+            percentiles(session_times[name], 50, 95),
             _ratio(session_times, name),
-            _percentiles(total_times[name]),
+            percentiles(total_times[name], 50, 95),
             _ratio(total_times, name),
         )
         for name in names
@@ -179,9 +179,9 @@ def _interleave(
                 times[name].append((time.perf_counter() - begin) / length)
 
 
-def _percentiles(seconds: list[float]) -> tuple[float, float]:
-    p50, p95 = np.percentile(seconds, [50, 95]) * 1e3
-    return float(p50), float(p95)
+def percentiles(seconds: Sequence[float], *ranks: int) -> tuple[float, ...]:
+    """In milliseconds."""
+    return tuple(float(value) for value in np.percentile(seconds, ranks) * 1e3)
 
 
 def _ratio(times: Times, name: str) -> float:
@@ -210,7 +210,8 @@ def _table(title: str, rows: list[Row]) -> str:
 
 def _machine() -> str:
     cpu = environment.probe_cpu()
-    versions = ", ".join(f"{name} {backend.installed().version}" for name, backend in BACKENDS.items())
+    found = {name: backend.installed() for name, backend in BACKENDS.items()}
+    versions = ", ".join(f"{name} {item.version}" for name, item in found.items() if item.ok)
     return (
         f"Machine: {cpu.model}, {cpu.cores} usable cores, class {cpu.processor_class}. Load before the run: "
         f"{os.getloadavg()[0]:.2f}. uva_edge {__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}, "
@@ -277,13 +278,13 @@ def _process_time(code: str, *arguments: str) -> float:
     return statistics.median(times[1:])
 
 
-def _replace(page: Path, measured: str) -> None:
-    text = page.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{page}: expected the marks {BEGIN} and {END}")
-    page.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{tail}", encoding="utf-8")
+def replace_between(page: Path, begin: str, end: str, measured: str) -> None:
+    """Put what was measured between two marks of a page."""
+    head, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found and found_end):
+        raise SystemExit(f"{page}: expected the marks {begin} and {end}")
+    page.write_text(f"{head}{begin}\n\n{measured}\n\n{end}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,11 @@ def onnx_activations(graph: bytes) -> Activations:
 def openvino_activations(model: Any) -> Activations:
     """Of a clip step as an OpenVINO model."""
     single = model.clone()
-    single.reshape({0: [1, *(size.get_length() for size in list(model.input(0).partial_shape)[1:])]})
+    # One frame of one stream; a state of several frames has a first axis that is known.
+    shapes = [
+        [size.get_length() if size.is_static else 1 for size in value.partial_shape] for value in model.inputs
+    ]
+    single.reshape(dict(enumerate(shapes)))
     nodes = single.get_ordered_ops()
     values = [value for node in nodes for value in node.outputs()]
     kinds = {_key(value): value.get_node().get_type_name() for value in values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,8 +19,8 @@ from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
 from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
+from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.constants import Constants, constants_of
-from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
 from uva_edge.runtimes.native.integers import Integers
 from uva_edge.runtimes.native.source import Facts
 from uva_edge.strict_json import encode
@@ -31,7 +31,7 @@ from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
 from .golden import golden_clip
 from .native_int8 import to_native_int8
-from .onnx import OPSET, onnx_run, static, to_onnx
+from .onnx import OPSET, onnx_run, static, streams_of, to_onnx
 from .onnx_int8 import TENSORRT, to_int8
 from .qat import fine_tune
 from .tensorrt import FLAVOURS, LONGEST, PLAIN, EngineOptions, Precision, build_engine, half
@@ -361,4 +361,7 @@ def make(material: Material, to: Sequence[str]) -> list[ArtifactSource]:
     if not to:
         raise OptionError(f"--to is empty; expected some of {', '.join(MAKERS)}")
     made = [source for word in MAKERS if word in to for source in MAKERS[word](material)]
-    return made + _torch(material)
+    contract = material.subject.contract
+    return [
+        replace(source, streams=streams_of(contract, source.frames)) for source in made + _torch(material)
+    ]

@@ -20,7 +20,7 @@ from uva_edge.models.clip_step import ClipStep, folded
 from uva_edge.models.cost import cost_of
 from uva_edge.models.uva_net import UvaNet
 from uva_edge.runtimes.conformance import Outcome, passed, verify
-from uva_edge.runtimes.native.integers import FORMAT as INTEGERS
+from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.integers import Integers
 from uva_edge.runtimes.native.topology import Topology
 from uva_edge.runtimes.registry import BACKENDS
@@ -29,7 +29,7 @@ from .artifacts import DEFAULT, Exportable, Material, Splits, make
 from .fidelity import GATED
 from .model_card import model_card
 from .onnx import INPUTS, OUTPUTS
-from .tensorrt import PLAIN, EngineOptions
+from .tensorrt import FLAVOURS, PLAIN, EngineOptions
 
 LICENCE: Final = "Apache-2.0"
 FAMILY: Final = "uva-net"
@@ -163,6 +163,10 @@ def write_verified(
     return write_bundle(destination, artifacts=measured, documents=documents, **facts)
 
 
+def _ran(name: str, outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.case.artifact == name and outcome.status != "SKIPPED" for outcome in outcomes)
+
+
 def _gate(sources: Sequence[ArtifactSource], outcomes: Sequence[Outcome]) -> None:
     failures = [f"  {outcome.case}: {outcome.message}" for outcome in outcomes if outcome.status == "FAIL"]
     if failures:
@@ -170,8 +174,9 @@ def _gate(sources: Sequence[ArtifactSource], outcomes: Sequence[Outcome]) -> Non
             "nothing was written, since these don't compute what the checkpoint does:\n" + "\n".join(failures)
         )
     for source in sources:
-        if not any(source.format in backend.formats for backend in BACKENDS.values()):
-            continue  # an engine of another device, whose maker measured the graph that it was built from
+        readers = [backend for backend in BACKENDS.values() if source.format in backend.formats]
+        if not readers or (source.format in FLAVOURS.values() and not _ran(source.name, outcomes)):
+            continue  # for another device; its maker measured the graph that it was built from
         if not passed(outcome for outcome in outcomes if outcome.case.artifact == source.name):
             raise ParityError(
                 f"nothing was written, since no backend here could run {source.name}; "

@@ -108,7 +108,7 @@ def feeds_of(run: Run, contract: Contract, clips: Sequence[Frames]) -> list[list
         state, steps = first_state(contract, run, clip[:1]), []
         for start in range(0, len(clip), _STEP):
             frames = clip[start : start + _STEP]
-            steps.append(dict(zip(names, (frames, state), strict=True)))
+            steps.append(dict(zip(names, (frames, np.asarray(state)), strict=True)))
             _, state = run(frames, state)
         found.append(steps)
     return found

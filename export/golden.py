@@ -55,4 +55,4 @@ def _reference(step: nn.Module, contract: Contract, inputs: Frames) -> Golden:
     for start in range(0, len(inputs), contract.frames_per_call):
         out, state = run(inputs[start : start + contract.frames_per_call], state)
         maps.append(out)
-    return Golden(inputs, np.concatenate(maps), state)
+    return Golden(inputs, np.concatenate(maps), np.asarray(state))

@@ -65,14 +65,15 @@ def to_native_int8(subject: Exportable, clips: Sequence[Frames], judge: Judge) -
 
     Raises:
         SessionError: the C knows no such network.
-        ExportError: maps that are not scaled to their peak.
+        ExportError: pairs that are not causal, or maps that are not scaled to their peak.
         ParityError: no setting passes the gate.
     """
     network = load_checkpoint(subject.weights)[0]
     topology = Topology.of(subject.network, subject.contract)
-    if topology.output != "peak":
+    if (topology.output, topology.pairing) != ("peak", "causal"):
         raise ExportError(
-            f"int8 C scales maps to their peak (output = peak); this network's is {topology.output}"
+            "int8 C is of causal pairs and scales maps to their peak (output = peak); this network's are "
+            f"{topology.pairing}, and its output is {topology.output}"
         )
     parameters = read_parameters(subject.weights, topology)
     ranges = ranges_of(folded(network), topology, clips)

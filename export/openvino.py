@@ -62,7 +62,9 @@ def ir_files(model: Model, name: str, facts: Mapping[str, str], *, half: bool = 
 def openvino_run(model: Model, contract: Contract) -> Run:
     """Steps of one frame, in float32 wherever the model is not integer, on one thread."""
     single = model.clone()
-    single.reshape({contract.frames.name: [1, *contract.grid, 3]})
+    single.reshape(
+        {contract.frames.name: [1, *contract.grid, 3], contract.state_in.name: contract.state_shape}
+    )
     return compiled_run(openvino_core().compile_model(single, "CPU", _CONFIG), contract)
 
 

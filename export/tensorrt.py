@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,13 @@ import onnx
 
 from uva_edge.environment import ENGINES
 from uva_edge.errors import ExportError, MissingPackageError, OptionError
+from uva_edge.gpu import probe_gpus
 from uva_edge.manifest import Contract
 from uva_edge.models.checkpoint import replace_file
 from uva_edge.runtimes.engine_header import EngineHeader, Flavour
+from uva_edge.runtimes.engines import host_platform
+
+from .onnx import streams_of
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 
@@ -64,7 +66,8 @@ def build_engine(
     """An engine of a typed ONNX clip step and its header.
 
     Args:
-        frames: T where it is static; None for a profile of T from 1 to `LONGEST`.
+        frames: T of one stream, where it is static; None for a profile of 1 to `LONGEST` frames in all, of as many
+            streams as the graph takes.
 
     Raises:
         MissingPackageError: the package of the flavour is not installed.
@@ -80,8 +83,7 @@ def build_engine(
         raise ExportError(f"{flavour} does not take the graph: {words}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(package.MemoryPoolType.WORKSPACE, _WORKSPACE)
-    shortest, longest = (frames, frames) if frames else (1, LONGEST)
-    _add_profile(builder, config, contract, shortest, longest)
+    _add_profile(builder, config, contract, frames)
     capabilities = _target(package, flavour, config, options)
     cache = _load_cache(config, options.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -99,17 +101,12 @@ def build_engine(
         hardware_compatible=options.hardware_compatible,
         version_compatible=options.version_compatible,
         precision=precision,
-        shortest=shortest,
-        longest=longest,
+        shortest=frames or 1,
+        longest=frames or LONGEST,
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
         engine_sha256=hashlib.sha256(engine).hexdigest(),
     )
     return engine, header
-
-
-def host_platform() -> str:
-    """What an engine is bound to beside the GPU, such as linux-x86_64."""
-    return f"{platform.system()}-{platform.machine()}".lower()
 
 
 def half(graph: bytes) -> bytes:
@@ -158,10 +155,14 @@ def _log(package: Any) -> Any:
     return Log()
 
 
-def _add_profile(builder: Any, config: Any, contract: Contract, shortest: int, longest: int) -> None:
+def _add_profile(builder: Any, config: Any, contract: Contract, frames: int | None) -> None:
+    """The least, usual and most of frames, and of streams; the usual is a clip of one."""
     profile = builder.create_optimization_profile()
-    shapes = [(frames, *contract.grid, 3) for frames in (shortest, min(_OPTIMAL, longest), longest)]
-    profile.set_shape(contract.frames.name, *shapes)
+    lengths = (frames, frames, frames) if frames else (1, _OPTIMAL, LONGEST)
+    profile.set_shape(contract.frames.name, *((length, *contract.grid, 3) for length in lengths))
+    if not contract.history:
+        streams = (1, 1, streams_of(contract, frames) or LONGEST)
+        profile.set_shape(contract.state_in.name, *((count, *contract.state_shape[1:]) for count in streams))
     config.add_optimization_profile(profile)
 
 
@@ -200,15 +201,13 @@ def _target(package: Any, flavour: Flavour, config: Any, options: EngineOptions)
 
 
 def _capability_here() -> str:
-    """Compute capability of the first GPU, as the driver's own tool tells it."""
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        words = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
-        return words[0]
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
+    """Compute capability of the first GPU."""
+    facts = probe_gpus()
+    if not facts.usable:
         raise ExportError(
-            f"full TensorRT builds for the GPU of this machine, and nvidia-smi shows none: {error}"
-        ) from error
+            f"full TensorRT builds for the GPU of this machine: {facts.problem}. To mend it: {facts.fix}"
+        )
+    return facts.gpus[0].compute_capability
 
 
 def _load_cache(config: Any, path: Path | None) -> Any:

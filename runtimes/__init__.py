@@ -1,5 +1,6 @@
-"""Backends, their selection, and the classes that users write: `SaliencyPredictor` and `Stream`."""
+"""Backends, their selection, and the classes that users write: `SaliencyPredictor`, `Stream` and `StreamBatch`."""
 
 from .predictor import SaliencyPredictor, Stream
+from .stream_batch import StreamBatch
 
-__all__ = ["SaliencyPredictor", "Stream"]
+__all__ = ["SaliencyPredictor", "Stream", "StreamBatch"]

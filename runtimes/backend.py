@@ -14,9 +14,31 @@ from uva_edge.environment import Availability, usable_cores
 from uva_edge.errors import ClosedError, OptionError
 from uva_edge.manifest import Artifact, Contract
 
+from .cuda_memory import DeviceArray
+
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
-State = NDArray[Any]
+
+
+class KeptState(Protocol):
+    """A state in the form of the backend that made it, an array when somebody asks for one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+
+
+State: TypeAlias = NDArray[Any] | DeviceArray | KeptState
+"""On the host, where a GPU's session left it, or as a backend keeps it; NumPy's functions take all of them."""
 Run: TypeAlias = Callable[[Frames, State], tuple[Maps, State]]
 """One clip step, as `Session.run`."""
 
@@ -74,7 +96,10 @@ class Session(Protocol):
     def run(self, frames: Frames, state: State) -> tuple[Maps, State]:
         """One clip step: uint8 [T, R, C, 3] and a state to maps float32 [T, R, C] and the next state.
 
-        The arrays that come in are only read, those that are returned are the caller's.
+        Where the artifact takes several streams the frames of S of them may come together, time-major (frame t of
+        stream s at t * S + s), with their states along the first axis; the maps and states come in the same order.
+        The arrays that come in are only read, those that are returned are the caller's. A session takes any
+        session's state, in whatever memory.
 
         Raises:
             SessionError: the engine failed, or takes no frames or state of these shapes.
@@ -84,6 +109,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the engine's memory; a run that is under way ends first. May be called twice."""
+        ...
+
+
+class GpuSession(Session, Protocol):
+    """A session whose maps can stay on the GPU."""
+
+    def run_on_device(self, frames: Frames, state: State) -> tuple[DeviceArray, DeviceArray]:
+        """As `run`, with the maps where they were made; all work is done when it returns."""
         ...
 
 
@@ -111,15 +144,17 @@ class Backend(Protocol):
         ...
 
 
-def first_state(contract: Contract, run: Run, frame: Frames) -> State:
-    """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past.
+def first_state(contract: Contract, run: Run, frames: Frames) -> State:
+    """The state that a stream starts from: its first frame, uint8 [1, R, C, 3], is its own past; or the states of
+    several, from the first frame of each.
 
     A state of frames is that frame, repeated. One of features is what a step on it leaves behind; what came
     before plays no part. `run` makes that step.
     """
     if contract.history:
-        return np.repeat(frame, contract.history, axis=0)
-    return run(frame, np.zeros(contract.state_shape, contract.state_in.dtype))[1]
+        return np.concatenate([frames] * contract.history)
+    rows, *rest = contract.state_shape  # one row, wherever there is more than one frame
+    return run(frames, np.zeros((len(frames) * rows, *rest), contract.state_in.dtype))[1]
 
 
 def closed(info: SessionInfo) -> ClosedError:

@@ -1,6 +1,6 @@
 """Does a backend compute what the bundle promises? The golden clip, chained, on every backend that runs here.
 
-Cases are data: backend x artifact x T. One table drives `uva-edge verify`, the parity gate of the export and
+Cases are data: backend x artifact x T x S. One table drives `uva-edge verify`, the parity gate of the export and
 ``tests/conformance``. A run in which nothing was checked is a failure.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.errors import BackendError, BundleError
-from uva_edge.golden import Golden
+from uva_edge.errors import BackendError, BundleError, WrongDeviceError
+from uva_edge.golden import Golden, spread
 from uva_edge.manifest import Contract
 
-from .backend import Backend, Frames, Maps, Run, SessionOptions, State, first_state
-from .registry import BACKENDS
+from .backend import Backend, Frames, Maps, Run, SessionOptions, first_state
+from .registry import BACKENDS, runs_family
 
 Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
 
@@ -54,18 +54,21 @@ LARGEST_NSS_LOSS: Final = 0.01
 """The gate of INT8 ([DESIGN]): correlation with the float maps, and the share of NSS that may be lost."""
 
 _STEPS: Final = 16
+_STREAMS: Final = 4
 
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the table; `length` is T, None for the whole clip in one step."""
+    """One cell of the table; `length` is T, None for the whole clip in one step; `streams` is S."""
 
     backend: str
     artifact: str
     length: int | None
+    streams: int = 1
 
     def __str__(self) -> str:
-        return f"{self.backend}/{self.artifact}/T={self.length or 'all'}"
+        abreast = f"/S={self.streams}" if self.streams > 1 else ""
+        return f"{self.backend}/{self.artifact}/T={self.length or 'all'}{abreast}"
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,22 @@ class Outcome:
 
 
 def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Case, ...]:
-    """The table for a bundle: every backend, every artifact that it reads, chained at several T."""
+    """The table for a bundle: every backend, every artifact that it reads, chained at several T; and pieces of the clip
+    as streams beside each other, where the artifact takes several."""
     limit = bundle.manifest.contract.frames_per_call
     # The whole clip in one step, unless its memory would be out of proportion.
     clip_lengths = (1, _STEPS, None) if limit >= _STEPS else (1, limit)
+    abreast = dict.fromkeys((1, min(_STEPS, max(1, limit // _STREAMS))))
     table = []
     for backend in tuple(BACKENDS.values()) if backends is None else backends:
+        if not runs_family(backend.name, bundle.manifest.network.family):
+            continue
         for artifact in bundle.manifest.artifacts:
             if artifact.format in backend.formats:
                 lengths = (artifact.frames,) if artifact.frames else dict.fromkeys(clip_lengths)
                 table += [Case(backend.name, artifact.name, length) for length in lengths]
+                if artifact.streams is None:
+                    table += [Case(backend.name, artifact.name, length, _STREAMS) for length in abreast]
     return tuple(table)
 
 
@@ -153,7 +162,8 @@ def passed(outcomes: Iterable[Outcome]) -> bool:
 def run_case(
     bundle: Bundle, golden: Golden, case: Case, backend: Backend, options: SessionOptions
 ) -> Outcome:
-    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED."""
+    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED, and so is an
+    artifact for another device."""
     availability = backend.probe()
     if not availability.ok:
         status: Status = "SKIPPED" if availability.status == "missing" else "FAIL"
@@ -162,9 +172,15 @@ def run_case(
     try:
         session = backend.load(bundle, artifact, options)
         try:
-            maps, state = run_chained(session.run, bundle.manifest.contract, golden.frames, case.length)
+            run, contract = session.run, bundle.manifest.contract
+            if case.length and case.streams > 1:
+                maps, state = run_abreast(run, contract, golden.frames, case.length, case.streams)
+            else:
+                maps, state = run_chained(run, contract, golden.frames, case.length)
         finally:
             session.close()
+    except WrongDeviceError as error:
+        return Outcome(case, "SKIPPED", str(error))
     except (BackendError, BundleError) as error:
         return Outcome(case, "FAIL", str(error))
     errors, problems = compare(golden, maps, state, TOLERANCES[artifact.precision])
@@ -176,8 +192,9 @@ def run_case(
     )
 
 
-def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, State]:
-    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames."""
+def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, NDArray[Any]]:
+    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames, and the last
+    state on the host."""
     state = first_state(contract, run, clip[:1])
     maps = []
     step = length or len(clip)
@@ -187,8 +204,30 @@ def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) 
     return np.concatenate(maps), np.asarray(state)  # a backend may keep it in a form of its own
 
 
+def run_abreast(
+    run: Run, contract: Contract, clip: Frames, length: int, streams: int
+) -> tuple[Maps, NDArray[Any]]:
+    """Pieces of a clip as so many streams of the same calls, each from the state that the frame before it leaves.
+
+    Returns the maps of all frames and the state after the last one, as one stream has them.
+    """
+    ticks = -(-len(clip) // streams)
+    starts = spread(len(clip) - ticks + 1, streams)
+    state = first_state(contract, run, clip[np.maximum(starts - 1, 0)])
+    maps, places = [], []
+    for first in range(0, ticks, length):
+        moments = np.arange(first, min(first + length, ticks))
+        places.append((moments[:, None] + starts).ravel())
+        out, state = run(clip[places[-1]], state)
+        maps.append(out)
+    found, order = np.concatenate(maps), np.concatenate(places)
+    if len(found) == len(order):  # else `compare` says what is wrong
+        found = found[np.unique(order, return_index=True)[1]]
+    return found, np.asarray(state)[-contract.state_shape[0] :]
+
+
 def compare(
-    golden: Golden, maps: Maps, state: State, tolerance: Tolerance
+    golden: Golden, maps: Maps, state: NDArray[Any], tolerance: Tolerance
 ) -> tuple[Errors | None, list[str]]:
     """How far the maps of the whole clip and the last state are from the reference, and what of that is too much.
 
@@ -212,7 +251,7 @@ def compare(
     return errors, problems
 
 
-def _errors(golden: Golden, maps: Maps, state: State) -> Errors:
+def _errors(golden: Golden, maps: Maps, state: NDArray[Any]) -> Errors:
     per_frame = np.abs(maps.astype(np.float64) - golden.maps).max(axis=(1, 2))
     reference = golden.state.astype(np.float64)
     scale = max(1.0, float(np.abs(reference).max()))

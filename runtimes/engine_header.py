@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
 from uva_edge import strict_json
-from uva_edge.errors import ManifestError, SessionError
+from uva_edge.errors import ManifestError, SessionError, WrongDeviceError
 from uva_edge.strict_json import Size, matches
 
 Flavour: TypeAlias = Literal["tensorrt", "tensorrt_rtx"]
@@ -82,7 +82,8 @@ def expect_runnable(header: EngineHeader, engine: bytes, host: Host, *, rebuild:
         rebuild: the command that builds it for this machine.
 
     Raises:
-        SessionError: it was built for something else, or its bytes are not those that the header describes.
+        WrongDeviceError: it was built for something else.
+        SessionError: its bytes are not those that the header describes.
     """
     if hashlib.sha256(engine).hexdigest() != header.engine_sha256:
         raise SessionError(f"the engine is not the one that its header describes; {rebuild}")
@@ -102,7 +103,7 @@ def expect_runnable(header: EngineHeader, engine: bytes, host: Host, *, rebuild:
         if not fits
     ]
     if problems:
-        raise SessionError(f"this engine can't run here: {'; '.join(problems)}. To mend it: {rebuild}")
+        raise WrongDeviceError(f"this engine can't run here: {'; '.join(problems)}. To mend it: {rebuild}")
 
 
 def _wanted(header: EngineHeader) -> str:

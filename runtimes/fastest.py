@@ -21,11 +21,12 @@ from uva_edge.bundle import Bundle
 from uva_edge.environment import probe_cpu
 from uva_edge.errors import BackendError
 from uva_edge.golden import Golden
+from uva_edge.gpu import probe_gpus
 
 from .backend import Session, SessionOptions, State
-from .cache import cache_directory
-from .registry import BACKENDS
+from .registry import BACKENDS, GPU
 from .selection import Decision, Plan, Selection, candidates, nothing_left, plan_for
+from .user_cache import cache_root
 
 _ROUNDS: Final = 7
 _STEPS_PER_ROUND: Final = 10
@@ -112,15 +113,17 @@ def cache_path() -> Path:
 
     Raises RuntimeError where the user has no home.
     """
-    return cache_directory() / "fastest.json"
+    return cache_root() / "fastest.json"
 
 
 def _key(bundle: Bundle, plans: Mapping[str, Plan], options: SessionOptions) -> str:
-    """Changes with whatever can change the ranking: weights, artifacts, engines, threads, processor."""
+    """Changes with whatever can change the ranking: weights, artifacts, engines, threads, processor, GPU."""
     cpu = probe_cpu()
     facts: list[Any] = [uva_edge.__version__, bundle.sha256, options.threads, cpu.model, cpu.features]
     for name, plan in sorted(plans.items()):
         facts.append([name, plan.step.name, plan.backend.installed().version])
+    if any(plan.backend.name in GPU for plan in plans.values()):
+        facts.append(str(probe_gpus()))
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -85,7 +85,7 @@ class OpenVinoSession:
         )
 
     def _step(self, frames: int) -> _Step:
-        """What computes that many frames; compiled when it is first asked for."""
+        """What computes that many frames, of as many streams as they may be; compiled when it is first asked for."""
         length = 1 if frames == 1 and self._has_single else None
         with self._lock:
             step, model = self._steps.get(length), self._model
@@ -95,7 +95,13 @@ class OpenVinoSession:
                 raise closed(self.info)
             if length:
                 model = model.clone()
-                model.reshape({self._contract.frames.name: [length, *self._contract.grid, 3]})
+                contract = self._contract
+                model.reshape(
+                    {
+                        contract.frames.name: [length, *contract.grid, 3],
+                        contract.state_in.name: contract.state_shape,
+                    }
+                )
             step = _Step(openvino_core().compile_model(model, "CPU", self._config), self._contract)
             self._steps[length] = step
             return step

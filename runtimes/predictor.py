@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
+from uva_edge.environment import usable_cores
 from uva_edge.errors import ClosedError, FrameError, OptionError, SessionError
 from uva_edge.preprocess import Color, Frame, YuvRange, frame_size, network_input
 from uva_edge.saliency import Saliency
 
-from .backend import Frames, Session, SessionInfo, SessionOptions, State, first_state
+from .backend import Frames, Maps, Session, SessionInfo, SessionOptions, State, first_state
+from .clips import clip_maps
+from .engines import with_built
 from .fastest import select_fastest
 from .selection import Selection, select
+from .stream_batch import StreamBatch
 
 
 class SaliencyPredictor:
@@ -38,7 +43,7 @@ class SaliencyPredictor:
     `with` block, frees the engine.
 
     Attributes:
-        bundle: the opened bundle.
+        bundle: the opened bundle, with the engines that `uva-edge build-engine` made of it for this GPU.
         info: what the engine does with one frame at a time, read back from it.
         decisions: one for each backend that was considered; `explain` gives them as text.
 
@@ -59,7 +64,7 @@ class SaliencyPredictor:
         threads: int = 1,
     ) -> None:
         self._options = SessionOptions(threads=threads)
-        self.bundle = Bundle.open(bundle)
+        self.bundle = with_built(Bundle.open(bundle))
         selection, session = _select_and_load(self.bundle, backend, precision, self._options)
         self._plan, self.decisions = selection.plan, selection.decisions
         self._lock = threading.Lock()
@@ -107,12 +112,29 @@ class SaliencyPredictor:
             ClosedError: the predictor was closed.
         """
         self._session()
-        if self.bundle.manifest.contract.pairing == "lookahead":
-            raise OptionError(
-                f"bundle {self.bundle.name} compares a frame with the next one, so a live stream can't have "
-                "its map yet; use predict_clip, or a bundle of causal pairs"
-            )
+        self._expect_live()
         return Stream(self, color, yuv_range)
+
+    def stream_batch(
+        self, count: int, *, color: Color = "bgr", yuv_range: YuvRange = "limited"
+    ) -> StreamBatch:
+        """New streams of `count` cameras that step together, in one call of the engine.
+
+        Raises:
+            OptionError: `count` below 1; the bundle is of lookahead pairs; or more than one stream is asked of an
+                artifact that takes one, as in bundles of earlier exports and of networks that see windows.
+            SessionError, BundleError: the artifact for several streams can't be loaded.
+            ClosedError: the predictor was closed.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise OptionError(f"count must be an integer of at least 1, got {count!r}")
+        session = self._session()
+        self._expect_live()
+        if self._plan.clip.streams is None:
+            session = self._session_for_clips()
+        elif count > 1 or self.bundle.manifest.contract.state_shape[0] != 1:
+            raise OptionError(self._one_stream())
+        return StreamBatch(self, session, count, color, yuv_range)
 
     def predict_clip(
         self,
@@ -124,20 +146,36 @@ class SaliencyPredictor:
     ) -> NDArray[np.float32]:
         """The maps of consecutive frames, float32 [N, R, C], at most `batch` frames a call of the engine.
 
-        Equals pushing the frames one by one into a stream. The frames may come from a generator; no more than
-        `batch` inputs are held at a time, and fewer where the network sees many pixels for each map
-        (`Contract.frames_per_call`). With a bundle of lookahead pairs the last frame is its own partner.
+        Equals pushing the frames one by one into a stream. The frames may come from a generator. While the engine
+        computes, the next ones are drawn and prepared in a thread, if the process may use a core more than the
+        engine's threads; no more than twice `batch` inputs are held at a time, and fewer where the network sees many
+        pixels for each map (`Contract.frames_per_call`). With a bundle of lookahead pairs the last frame is its own
+        partner.
 
         Raises:
             FrameError: no frames, or one that is not what its color format says.
             OptionError: `batch` below 1, an unknown color or range.
             SessionError, ClosedError: the engine failed, or was freed.
+            Exception: whatever the iterator of frames raised.
         """
-        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-            raise OptionError(f"batch must be an integer of at least 1, got {batch!r}")
-        if self.bundle.manifest.contract.pairing == "lookahead":
-            return self._predict_lookahead(frames, color, yuv_range, batch)
-        return np.concatenate(list(self._clip_maps(self._inputs(frames, color, yuv_range), batch)))
+        self._expect_clip(frames, batch)
+        return np.stack(list(self._clip_maps(self._inputs(frames, color, yuv_range), batch)))
+
+    def predict_frames(
+        self,
+        frames: Iterable[Frame],
+        *,
+        color: Color = "bgr",
+        yuv_range: YuvRange = "limited",
+        batch: int = 32,
+    ) -> Generator[Saliency, None, None]:
+        """As `predict_clip`, but the results one by one, as they come: for a clip of any length.
+
+        What the frames raise comes after the results of all frames before. Until the iterator has ended or is
+        closed, it draws frames.
+        """
+        self._expect_clip(frames, batch)
+        return self._clip_results(frames, color, yuv_range, batch)
 
     def close(self) -> None:
         """Free the engine; whatever is used afterwards raises ClosedError. May be called twice."""
@@ -163,38 +201,62 @@ class SaliencyPredictor:
             f"threads={info.threads})"
         )
 
+    def _expect_live(self) -> None:
+        if self.bundle.manifest.contract.pairing == "lookahead":
+            raise OptionError(
+                f"bundle {self.bundle.name} compares a frame with the next one, so a live stream can't have "
+                "its map yet; use predict_clip, or a bundle of causal pairs"
+            )
+
+    def _one_stream(self) -> str:
+        if self.bundle.manifest.contract.history:
+            why = "its network sees a window of frames for each map; make one stream() for each camera"
+        else:
+            why = (
+                f"it was exported before there were batches; export it again (uva-edge export {self.bundle.location} "
+                "-o DIRECTORY), or make one stream() for each camera"
+            )
+        return f"{self._plan.clip.name} of bundle {self.bundle.name} takes one stream in a call: {why}"
+
     # --- clips ------------------------------------------------------------------------------------------
 
-    def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Iterator[NDArray[np.float32]]:
-        session = self._session_for_clips()
-        batch = min(batch, self.bundle.manifest.contract.frames_per_call)
-        state: State | None = None
-        while chunk := list(islice(inputs, batch)):
-            pixels = np.concatenate(chunk)
-            if state is None:
-                state = self._state_of(session, pixels[:1])
-            maps, state = session.run(pixels, state)
-            yield maps
-        if state is None:
-            raise FrameError("a clip has at least one frame; got none")
-
-    def _predict_lookahead(
-        self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange, batch: int
-    ) -> NDArray[np.float32]:
-        # A step gives the map of the frame before; the last frame of a clip is its own partner.
-        def extended() -> Iterator[Frames]:
-            last = None
-            for last in self._inputs(frames, color, yuv_range):
-                yield last
-            if last is not None:
-                yield last
-
-        return np.concatenate(list(self._clip_maps(extended(), batch)))[1:]
-
-    def _inputs(self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange) -> Iterator[Frames]:
+    def _expect_clip(self, frames: Iterable[Frame], batch: int) -> None:
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise OptionError(f"batch must be an integer of at least 1, got {batch!r}")
         if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
             raise FrameError(f"a clip is an iterable of frames; got {type(frames).__name__}")
-        return (self._input(frame, color, yuv_range) for frame in frames)
+
+    def _clip_results(
+        self, frames: Iterable[Frame], color: Color, yuv_range: YuvRange, batch: int
+    ) -> Generator[Saliency, None, None]:
+        sizes: deque[tuple[int, int]] = deque()
+        inputs = self._inputs(frames, color, yuv_range, sizes.append)
+        with closing(self._clip_maps(inputs, batch)) as maps:
+            for values in maps:
+                yield Saliency(values, sizes.popleft())
+
+    def _clip_maps(self, inputs: Iterator[Frames], batch: int) -> Generator[Maps, None, None]:
+        overlap = usable_cores() > self._options.threads
+        contract = self.bundle.manifest.contract
+        return clip_maps(self._session_for_clips(), contract, inputs, batch, overlap=overlap)
+
+    def _inputs(
+        self,
+        frames: Iterable[Frame],
+        color: Color,
+        yuv_range: YuvRange,
+        measured: Callable[[tuple[int, int]], None] = lambda size: None,
+    ) -> Iterator[Frames]:
+        """The network's inputs of frames, each when it is asked for; `measured` is told their sizes."""
+        iterator = iter(frames)
+        try:
+            for frame in iterator:
+                pixels = self._input(frame, color, yuv_range)
+                measured(frame_size(frame, color=color))
+                yield pixels
+        finally:
+            if isinstance(iterator, Generator):  # what it has open is closed at once, whatever failed
+                iterator.close()
 
     def _session_for_clips(self) -> Session:
         # Loaded when it is first needed: a camera never needs it.

@@ -10,12 +10,13 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ from .sources import Frame, Source
 from .writers import Writer
 
 _SAMPLES: Final = 4096
+
+Predict: TypeAlias = Callable[[Iterator[NDArray[np.uint8]]], Generator[Saliency, None, None]]
+"""Images, uint8 [H, W, 3] BGR, to their results in the same order; it may draw images ahead."""
+Results: TypeAlias = Generator[tuple[Frame, Saliency], None, None]
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,9 @@ def process(
 ) -> Report:
     """Run every frame of `source` through `push`, give the results to all `writers`, and close these.
 
-    At most two frames are held at a time. Ctrl-C ends the run between two frames, so all outputs hold the
-    same ones, and is ignored while outputs are being completed. The source is left to its owner.
+    For what is live, and for what is told frame by frame. At most two frames are held at a time. Ctrl-C ends the run
+    between two frames, so all outputs hold the same ones, and is ignored while outputs are being completed. The
+    source is left to its owner.
 
     Args:
         source: not iterated yet.
@@ -100,9 +106,30 @@ def process(
         Exception: what `push` or `progress` raised, after all writers were completed; if one of them couldn't
             be, a note of the exception (`__notes__`) says so.
     """
-    run = _Run(source, push, writers, progress)
+    run = _Run(source, writers, progress)
+    return _completed(run, run.pushed(push))
+
+
+def process_clip(
+    source: Source,
+    predict: Predict,
+    writers: Sequence[Writer],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """As `process`, for archives: `predict` (such as `SaliencyPredictor.predict_frames`) draws the frames itself.
+
+    The frames that it draws before their results are there are held. Of the stages "predict" is then the time of
+    waiting for results; "decode" may overlap with it and with "write".
+    """
+    run = _Run(source, writers, progress)
+    return _completed(run, run.predicted(predict))
+
+
+def _completed(run: _Run, results: Results) -> Report:
+    """Write the results as they come, and complete the outputs, however that ends."""
     try:
-        run.frames_through()
+        run.write_all(results)
     except KeyboardInterrupt:
         run.interrupted = True
     except SourceError as error:
@@ -127,7 +154,6 @@ class _Run:
     def __init__(
         self,
         source: Source,
-        push: Callable[[NDArray[np.uint8]], Saliency],
         writers: Sequence[Writer],
         progress: Callable[[Progress], None] | None,
     ) -> None:
@@ -135,27 +161,53 @@ class _Run:
         self.problem: str | None = None
         self.interrupted = False
         self.failures: list[OutputError] = []
-        self._source, self._push, self._progress = source, push, progress
+        self._source, self._progress = source, progress
         self._writers = list(writers)
         self._outputs: list[Path] = []
         self._stages = {"decode": _Stage(), "predict": _Stage(), "write": _Stage()}
         self._start = time.perf_counter()
 
-    def frames_through(self) -> None:
+    def write_all(self, results: Results) -> None:
         _refuse_collisions(self._source, self._writers)
+        with closing(results):
+            for frame, saliency in results:
+                self._write(frame, saliency)
+                if self._progress is not None:
+                    self._progress(self._now())
+        self.problem = self._source.problem
+
+    def pushed(self, push: Callable[[NDArray[np.uint8]], Saliency]) -> Results:
+        """One frame after the other, each when it is asked for."""
+        for frame in self._frames():
+            with self._stages["predict"].timed():
+                saliency = push(frame.image)
+            yield frame, saliency
+
+    def predicted(self, predict: Predict) -> Results:
+        """As `predict` has them, which may be in another thread by some frames."""
+        waiting: deque[Frame] = deque()
+
+        def images() -> Iterator[NDArray[np.uint8]]:
+            for frame in self._frames():
+                waiting.append(frame)
+                yield frame.image
+
+        with closing(predict(images())) as results:
+            while True:
+                with self._stages["predict"].timed():
+                    saliency = next(results, None)
+                if saliency is None:
+                    return
+                yield waiting.popleft(), saliency
+
+    def _frames(self) -> Iterator[Frame]:
         frames = iter(self._source)
-        decode, predict = self._stages["decode"], self._stages["predict"]
         while True:
-            with decode.timed():
+            with self._stages["decode"].timed():
                 frame = next(frames, None)
             if frame is None:
-                self.problem = self._source.problem
                 return
-            with predict.timed():
-                saliency = self._push(frame.image)
-            self._write(frame, saliency)
-            if self._progress is not None:
-                self._progress(self._now())
+            yield frame
 
     def _write(self, frame: Frame, saliency: Saliency) -> None:
         with _interrupts_held(), self._stages["write"].timed():

@@ -7,24 +7,37 @@ from typing import Final
 from uva_edge.errors import OptionError
 
 from .backend import Backend
-from .native.session import NativeBackend
+from .cuda import CudaBackend
+from .native.backend import NativeBackend
 from .onnxruntime import OnnxRuntimeBackend
 from .openvino import OpenVinoBackend
+from .tensorrt import TensorRtBackend
 from .torch import TorchBackend
 
 BACKENDS: Final[dict[str, Backend]] = {
     backend.name: backend
-    for backend in (NativeBackend(), OpenVinoBackend(), OnnxRuntimeBackend(), TorchBackend())
+    for backend in (
+        TensorRtBackend("tensorrt"),
+        TensorRtBackend("tensorrt_rtx"),
+        CudaBackend(),
+        NativeBackend(),
+        OpenVinoBackend(),
+        OnnxRuntimeBackend(),
+        TorchBackend(),
+    )
 }
+
+GPU: Final = ("tensorrt", "tensorrt_rtx", "cuda")
+"""Before any processor; where there is no GPU, a look at a few files rejects them."""
 
 PRIORITY: Final[dict[str, tuple[str, ...]]] = {
     # By processor class, best first, as measured at one thread and T = 1 (docs/performance.md). torch is the
     # reference: it comes last everywhere.
-    "avx512_vnni": ("native", "openvino", "onnxruntime", "torch"),
-    "avx512": ("native", "openvino", "onnxruntime", "torch"),
-    "avx2": ("native", "onnxruntime", "openvino", "torch"),
-    "neon": ("onnxruntime", "openvino", "native", "torch"),
-    "generic": ("onnxruntime", "openvino", "native", "torch"),
+    "avx512_vnni": (*GPU, "native", "openvino", "onnxruntime", "torch"),
+    "avx512": (*GPU, "native", "openvino", "onnxruntime", "torch"),
+    "avx2": (*GPU, "native", "onnxruntime", "openvino", "torch"),
+    "neon": (*GPU, "onnxruntime", "openvino", "native", "torch"),
+    "generic": (*GPU, "onnxruntime", "openvino", "native", "torch"),
 }
 
 INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {
@@ -34,6 +47,15 @@ INT8_FASTER: Final[dict[str, tuple[str, ...]]] = {
     "avx2": ("native", "onnxruntime"),
     "avx512_vnni": ("native", "openvino"),
 }
+
+
+FAMILIES: Final[dict[str, tuple[str, ...]]] = {"native": ("uva-net",)}
+"""The networks that a backend knows, where it does not take whatever a graph says."""
+
+
+def runs_family(name: str, family: str) -> bool:
+    """Whether a backend runs networks of a family."""
+    return family in FAMILIES.get(name, (family,))
 
 
 def backend(name: str) -> Backend:

@@ -18,7 +18,8 @@ from uva_edge.manifest import Artifact
 
 from .backend import Backend
 from .conformance import LARGEST_NSS_LOSS, LEAST_CC
-from .registry import BACKENDS, INT8_FASTER, PRIORITY, backend
+from .engines import build_command
+from .registry import BACKENDS, GPU, INT8_FASTER, PRIORITY, backend, runs_family
 
 Verdict: TypeAlias = Literal["chosen", "possible", "rejected"]
 
@@ -120,7 +121,8 @@ def candidates(bundle: Bundle, precision: str, *, unmeasured: bool = False) -> t
     """What ``auto`` tries on this processor, best first.
 
     With the precision ``auto`` that is float32, and INT8 before it where the gate was passed at export and the
-    backend's INT8 measured faster on such a processor; `unmeasured` adds all other INT8, to be measured here.
+    backend's INT8 measured faster on such a processor; `unmeasured` adds all other INT8, to be measured here. A GPU
+    comes before both.
     """
     processor = probe_cpu().processor_class
     ranked = PRIORITY[processor]
@@ -129,7 +131,9 @@ def candidates(bundle: Bundle, precision: str, *, unmeasured: bool = False) -> t
     able = [name for name in ranked if _gated_int8(bundle, BACKENDS[name])]
     faster = [name for name in able if unmeasured or name in INT8_FASTER.get(processor, ())]
     integer = [Candidate(name, "int8", f"{name} (int8)") for name in faster]
-    return (*integer, *(Candidate(name, _AUTO_PRECISION, name) for name in ranked))
+    floats = [Candidate(name, _AUTO_PRECISION, name) for name in ranked]
+    on_gpu = [candidate for candidate in floats if candidate.backend in GPU]
+    return (*on_gpu, *integer, *(candidate for candidate in floats if candidate not in on_gpu))
 
 
 def _gated_int8(bundle: Bundle, backend: Backend) -> bool:
@@ -137,7 +141,7 @@ def _gated_int8(bundle: Bundle, backend: Backend) -> bool:
     if plan is None:
         return False
     found = plan.step.parity
-    correlated = all(found.get(name, 0.0) >= LEAST_CC for name in ("cc_stills", "cc_clips"))
+    correlated = all(found.get(name, 0.0) >= LEAST_CC for name in ("cc_stills", "cc_clips", "cc_golden"))
     return correlated and found.get("nss_loss", 1.0) <= LARGEST_NSS_LOSS
 
 
@@ -149,10 +153,16 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    family = bundle.manifest.network.family
+    if not runs_family(candidate.name, family):
+        return Decision(candidate.name, "rejected", f"it runs no networks of the family {family}")
     wanted = _AUTO_PRECISION if precision == "auto" else precision
     plan = _fitting_plan(bundle, candidate, wanted)
-    if plan is None:  # this first: no installation would mend it
-        return Decision(candidate.name, "rejected", _no_artifact(bundle, candidate, wanted))
+    if plan is None:  # this first: no installation would mend it, unless there is no GPU at all
+        found = candidate.installed()
+        if candidate.name in GPU and not found.ok:
+            return Decision(candidate.name, "rejected", found.reason, found.fix)
+        return _no_artifact(bundle, candidate, wanted)
     availability = candidate.probe() if imports else candidate.installed()
     if not availability.ok:
         return Decision(candidate.name, "rejected", availability.reason, availability.fix)
@@ -183,9 +193,12 @@ def _select_named(bundle: Bundle, candidate: Backend, precision: str) -> Selecti
     return Selection(plan, (Decision(candidate.name, "chosen", "asked for by name"),))
 
 
-def _no_artifact(bundle: Bundle, candidate: Backend, precision: str) -> str:
+def _no_artifact(bundle: Bundle, candidate: Backend, precision: str) -> Decision:
     offers = ", ".join(
         f"{artifact.name} ({artifact.format}, {artifact.precision})" for artifact in bundle.manifest.artifacts
     )
     formats = " or ".join(candidate.formats)
-    return f"needs an artifact of any length in format {formats} at {precision}; the bundle has {offers}"
+    reason = f"needs an artifact of any length in format {formats} at {precision}; the bundle has {offers}"
+    return Decision(
+        candidate.name, "rejected", reason, build_command(bundle, candidate.formats[0], precision)
+    )

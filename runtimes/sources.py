@@ -35,6 +35,8 @@ IMAGE_SUFFIXES: Final = frozenset(
      ".webp")
 )  # fmt: skip
 
+_CAMERA: Final = re.compile(r"(?:/dev/video)?([0-9]{1,4})")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _URL_SCHEMES: Final = ("http", "https", "rtp", "rtsp", "rtsps", "udp")
 _MAX_IMAGE_BYTES: Final = 1 << 29
 _MAX_STEP_S: Final = 1e6  # a longer way from one frame to the next is a broken time stamp
@@ -213,13 +215,17 @@ def open_source(spec: str | os.PathLike[str], *, max_frames: int | None = None, 
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise OptionError(f"{name} must be a whole number, 1 or more, got {value!r}")
     text = os.fsdecode(spec)
-    camera = re.fullmatch(r"(?:/dev/video)?([0-9]{1,4})", text)
+    camera, scheme = _CAMERA.fullmatch(text), _SCHEME.match(text)
     if camera:
         return _open_camera(int(camera[1]), max_frames)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
     if scheme:
         return _open_url(text, scheme[1].lower(), max_frames, threads)
     return _open_path(text, max_frames, threads)
+
+
+def is_folder(spec: str) -> bool:
+    """Whether `open_source` takes this for a folder: it is there, and not meant as a camera or a URL."""
+    return not (_CAMERA.fullmatch(spec) or _SCHEME.match(spec)) and os.path.isdir(spec)
 
 
 def _open_path(text: str, max_frames: int | None, threads: int) -> Source:
@@ -251,7 +257,7 @@ def _open_path(text: str, max_frames: int | None, threads: int) -> Source:
 
 
 def _open_folder(path: Path, max_frames: int | None) -> Source:
-    files = sorted((entry for entry in path.iterdir() if _is_image(entry)), key=_natural_key)
+    files = sorted((entry for entry in path.iterdir() if is_image(entry)), key=_natural_key)
     if not files:
         raise SourceError(
             f"{path} is a folder without images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -261,7 +267,7 @@ def _open_folder(path: Path, max_frames: int | None) -> Source:
     )
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

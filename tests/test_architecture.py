@@ -86,7 +86,19 @@ def _place(name: str, found: Import) -> str:
     return f"{SOURCES[name]}:{found.line} imports {found.module}"
 
 
-ENGINES = {"cv2", "onnxruntime", "openvino", "tensorrt", "torch", "onnx", "av", "click", "rich"}
+ENGINES = {
+    "cuda",
+    "cv2",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx_bindings",
+    "torch",
+    "onnx",
+    "av",
+    "click",
+    "rich",
+}
 
 TORCH_ROOMS = ("uva_edge.models", "uva_edge.data", "uva_edge.training", "uva_edge.export")
 # The synthetic scene is drawn with numpy, so that a runtime installation can render the demo.
@@ -99,7 +111,17 @@ LIGHT = tuple(
 )
 
 # What the runtimes may use of the rest: the modules that need no torch.
-FOR_RUNTIMES = ("archive", "bundle", "environment", "errors", "golden", "manifest", "metrics", "preprocess")
+FOR_RUNTIMES = (
+    "archive",
+    "bundle",
+    "environment",
+    "errors",
+    "golden",
+    "gpu",
+    "manifest",
+    "metrics",
+    "preprocess",
+)
 FOR_RUNTIMES += ("saliency", "strict_json")
 EXCEPTIONS = {
     ("uva_edge.runtimes.torch", "uva_edge.models.families"): "the reference is the network itself",

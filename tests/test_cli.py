@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from uva_edge import SaliencyPredictor
 from uva_edge.bundle import Bundle
 from uva_edge.bundle_writer import zip_bundle
-from uva_edge.cli import main
+from uva_edge.cli import checking, main
 
 
 def run(*words: str | os.PathLike[str]) -> Result:
@@ -185,8 +185,17 @@ def test_doctor_tells_engines_and_choice() -> None:
     assert any("chosen" in line for line in report["selection"]["uva-64"])
     text = run("doctor").stdout
     assert "onnxruntime" in text
+    assert "GPU: " in text
+    assert max(map(len, text.splitlines())) <= 80
     for engine in report["engines"].values():
         assert engine["status"] == "ok" or engine["fix"].startswith("pip ")
+
+
+def test_doctor_tells_once_what_holds_for_every_bundle() -> None:
+    told = checking._told_once({"a": ["no driver", "one"], "b": ["no driver"], "c": ["two", "no driver"]})
+    assert told == {"every bundle": ["no driver"], "a": ["one"], "c": ["two"]}
+    assert checking._told_once({"a": ["one"], "b": ["two"]}) == {"a": ["one"], "b": ["two"]}
+    assert checking._told_once({}) == {}
 
 
 def test_verify_passes_and_fails_with_its_exit_code(tmp_path: Path, bundle: Bundle) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uva_edge import environment
+from uva_edge import environment, kernel_files
 from uva_edge.environment import (
     CPU_FEATURES,
     ENGINES,
@@ -47,7 +47,7 @@ ARM7 = "Processor : ARMv7\nFeatures : half thumb neon vfpv4\n"
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The machine's files, path -> contents; none at first."""
     contents: dict[str, str] = {}
-    monkeypatch.setattr(environment, "_read", lambda path: contents.get(path, ""))
+    monkeypatch.setattr(kernel_files, "read", lambda path: contents.get(path, ""))
     probe_cpu.cache_clear()
     yield contents
     probe_cpu.cache_clear()
@@ -203,26 +203,6 @@ def test_cores_follow_the_affinity_of_this_process() -> None:
         os.sched_setaffinity(0, allowed)
 
 
-# --- GPUs -----------------------------------------------------------------------------------------------
-
-
-def test_a_jetson_is_known_by_its_board(files: dict[str, str]) -> None:
-    files["/proc/device-tree/model"] = "NVIDIA Jetson Orin Nano\0"
-    files["/proc/driver/nvidia/version"] = "NVRM version: NVIDIA UNIX 540.4.0\nGCC version: 11\n"
-    found = probe(())
-    if not Path("/proc/driver/nvidia/gpus").exists():
-        assert found.gpus == ("NVIDIA Jetson Orin Nano",)
-    assert found.gpu_driver == "NVIDIA UNIX 540.4.0"
-
-
-def test_another_board_is_no_gpu(files: dict[str, str]) -> None:
-    files["/proc/device-tree/model"] = "Raspberry Pi 5"
-    found = probe(())
-    assert found.gpu_driver is None
-    if not Path("/proc/driver/nvidia/gpus").exists():
-        assert found.gpus == ()
-
-
 # --- engines --------------------------------------------------------------------------------------------
 
 NAME = "uva_fake_engine"
@@ -306,6 +286,25 @@ def test_an_engine_whose_files_are_gone_is_broken(package: Callable[..., None]) 
         assert found.fix.startswith(f"pip uninstall {NAME}-gpu {NAME};")
 
 
+def test_two_distributions_over_each_other_are_told(package: Callable[..., None]) -> None:
+    """They work or not, by which was installed last; the engine's own probe says which."""
+    package("", version="1.20")
+    assert installed("fake").reason == ""
+    package(None, version="1.23", distribution=f"{NAME}-gpu")
+    for found in (installed("fake"), probe_engine("fake")):
+        assert (found.status, found.version) == ("ok", "1.23")
+        assert found.reason.startswith(f"{NAME} and {NAME}-gpu are installed over each other")
+        assert f"pip uninstall -y {NAME} {NAME}-gpu; pip install {NAME}" in found.fix
+
+
+def test_a_package_of_no_list_is_looked_at_too(package: Callable[..., None]) -> None:
+    package("", version="2.5")
+    wanted = Package(NAME, (NAME,), "fake", afterwards="pip check")
+    assert installed(wanted).version == "2.5"
+    assert probe_engine(wanted).ok
+    assert wanted.fix == "pip install 'uva-edge[fake]'; pip check"
+
+
 def test_a_companion_is_needed_too(
     package: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,4 +357,5 @@ def test_a_picture_of_this_machine_is_json() -> None:
     assert data["python"] == platform.python_version()
     assert data["cpu"]["cores"] == environment.usable_cores()
     assert data["engines"]["onnxruntime"]["status"] == "ok"
-    assert set(data) == {"python", "platform", "cpu", "gpus", "gpu_driver", "engines"}
+    assert set(data) == {"python", "platform", "cpu", "gpu", "engines"}
+    assert set(data["gpu"]) == {"driver", "cuda", "gpus", "problem", "fix", "broken"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uva_edge.environment import Environment, probe
     from uva_edge.errors import UvaEdgeError
     from uva_edge.preprocess import network_input
-    from uva_edge.runtimes import SaliencyPredictor, Stream
+    from uva_edge.runtimes import SaliencyPredictor, Stream, StreamBatch
     from uva_edge.saliency import Peak, Region, Saliency
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "Saliency",
     "SaliencyPredictor",
     "Stream",
+    "StreamBatch",
     "UvaEdgeError",
     "__version__",
     "errors",
@@ -45,6 +46,7 @@ _ROOMS = {
     "Saliency": "uva_edge.saliency",
     "SaliencyPredictor": "uva_edge.runtimes",
     "Stream": "uva_edge.runtimes",
+    "StreamBatch": "uva_edge.runtimes",
     "UvaEdgeError": "uva_edge.errors",
     "network_input": "uva_edge.preprocess",
     "probe": "uva_edge.environment",

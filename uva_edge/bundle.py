@@ -10,8 +10,10 @@ import hashlib
 import importlib.resources
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -125,6 +127,7 @@ class Bundle:
 
     def __init__(self, storage: _Storage) -> None:
         self._storage = storage
+        self._elsewhere: Mapping[File, Bundle] = {}
         self.location = storage.location
         with _naming(self.location, MANIFEST_NAME):
             self.manifest_bytes = _read_manifest(storage)
@@ -194,6 +197,22 @@ class Bundle:
         names = ", ".join(artifact.name for artifact in self.manifest.artifacts)
         raise OptionError(f'{self.location} has no artifact "{name}"; it has {names}')
 
+    def joined(self, other: Bundle, artifacts: Sequence[Artifact]) -> Bundle:
+        """This bundle, with artifacts of another one in the place of those that have their names.
+
+        Their files are read from the other. The hash stays this bundle's.
+
+        Raises:
+            ManifestError: a path of theirs is one of this bundle's too.
+        """
+        names = {artifact.name for artifact in artifacts}
+        own = tuple(artifact for artifact in self.manifest.artifacts if artifact.name not in names)
+        result = copy(self)
+        result.manifest = replace(self.manifest, artifacts=(*own, *artifacts))
+        theirs = {file: other for artifact in artifacts for file in artifact.files}
+        result._elsewhere = {**self._elsewhere, **theirs}
+        return result
+
     def read(self, file: File) -> bytes:
         """The contents of `file`; the bytes that are returned are those that were hashed.
 
@@ -204,6 +223,8 @@ class Bundle:
             UnsafePathError: it is a link that leaves the directory.
             BundleError: it can't be read.
         """
+        if file in self._elsewhere:
+            return self._elsewhere[file].read(file)
         with _naming(self.location, file.path):
             with self._storage.open(file.path) as (stream, size):
                 data = stream.read(file.bytes + 1) if size == file.bytes else b""

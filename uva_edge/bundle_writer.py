@@ -49,6 +49,7 @@ class ArtifactSource:
     requires: Mapping[str, str]
     parity: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)
+    streams: int | None = 1
 
     def describe(self) -> Artifact:
         return Artifact(
@@ -60,6 +61,7 @@ class ArtifactSource:
             requires=dict(self.requires),
             parity=dict(self.parity),
             details=dict(self.details),
+            streams=self.streams,
         )
 
 

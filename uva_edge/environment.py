@@ -15,10 +15,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
+from uva_edge import kernel_files
 from uva_edge.errors import OptionError
+from uva_edge.gpu import GpuFacts, probe_gpus
 
 Status: TypeAlias = Literal["ok", "missing", "broken"]
 
@@ -43,7 +45,8 @@ CPU_FEATURES: Final = (
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether an engine can be used here; `reason` and `fix` are sentences, empty when it can."""
+    """Whether an engine can be used here; `reason` and `fix` are sentences. Where it can, they are empty or tell of
+    something that is odd about it."""
 
     status: Status
     version: str | None = None
@@ -64,25 +67,35 @@ class Package:
         distributions: the names that pip may know it by; the first one found gives the version.
         extra: the extra of uva-edge that brings it; None for what every installation has.
         needs: other modules that the same extra brings, and that the backend can't do without.
+        afterwards: what has to be run after that line.
     """
 
     module: str
     distributions: tuple[str, ...]
     extra: str | None
     needs: tuple[str, ...] = ()
+    afterwards: str = ""
 
     @property
     def fix(self) -> str:
         requirement = f"uva-edge[{self.extra}]" if self.extra else "uva-edge"
-        return f"pip install '{requirement}'"
+        return f"pip install '{requirement}'{self.afterwards and '; ' + self.afterwards}"
 
+
+CUDA_BINDINGS: Final = "cuda.bindings"
+# The base installation brings onnxruntime, the extra onnxruntime-gpu: one package's files, twice.
+ONE_ONNXRUNTIME: Final = (
+    "pip uninstall -y onnxruntime; pip install --force-reinstall --no-deps onnxruntime-gpu"
+)
 
 ENGINES: Final[dict[str, Package]] = {
     "onnxruntime": Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), None),
     "openvino": Package("openvino", ("openvino",), "openvino"),
     "torch": Package("torch", ("torch",), "torch", needs=("safetensors",)),
-    "tensorrt": Package("tensorrt", ("tensorrt",), "tensorrt"),
-    "tensorrt_rtx": Package("tensorrt_rtx_bindings", ("tensorrt-rtx-cu13-bindings",), "tensorrt-rtx"),
+    "tensorrt": Package("tensorrt", ("tensorrt",), "tensorrt", needs=(CUDA_BINDINGS,)),
+    "tensorrt_rtx": Package(
+        "tensorrt_rtx_bindings", ("tensorrt-rtx-cu13-bindings",), "tensorrt-rtx", needs=(CUDA_BINDINGS,)
+    ),
 }
 
 
@@ -118,8 +131,7 @@ class Environment:
     python: str
     platform: str
     cpu: Cpu
-    gpus: tuple[str, ...]
-    gpu_driver: str | None
+    gpu: GpuFacts
     engines: dict[str, Availability]
 
     def as_dict(self) -> dict[str, Any]:
@@ -140,8 +152,7 @@ def probe(engines: Sequence[str] = tuple(ENGINES)) -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         cpu=probe_cpu(),
-        gpus=_gpus(),
-        gpu_driver=_gpu_driver(),
+        gpu=probe_gpus(),
         engines={name: probe_engine(name) for name in engines},
     )
 
@@ -150,14 +161,14 @@ def probe(engines: Sequence[str] = tuple(ENGINES)) -> Environment:
 def probe_cpu() -> Cpu:
     """The processor, from /proc/cpuinfo where there is one; looked at once."""
     fields: dict[str, str] = {}
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in kernel_files.read("/proc/cpuinfo").splitlines():
         name, separator, value = line.partition(":")
         if separator:
             fields.setdefault(name.strip().lower(), value.strip())
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     return Cpu(
         # ARM kernels give no model name; the device tree has the board's.
-        model=fields.get("model name") or _board() or platform.machine(),
+        model=fields.get("model name") or kernel_files.board() or platform.machine(),
         architecture=platform.machine(),
         features=tuple(name for name in CPU_FEATURES if name in flags),
         cores=usable_cores(),
@@ -172,10 +183,10 @@ def usable_cores() -> int:
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
-def installed(name: str) -> Availability:
+def installed(engine: str | Package) -> Availability:
     """Whether an engine's package is there, without importing it: `ok` with its version, `missing`, or `broken`
     when pip has it on its list and its files are gone."""
-    package = _package(name)
+    package = _package(engine)
     version = _version(package)
     if not _importable(package.module):
         # Two distributions of one package share its files: to uninstall one takes them from the other.
@@ -186,13 +197,14 @@ def installed(name: str) -> Availability:
         if not _importable(module):
             reason = f"{module} is not installed, which {package.module} needs here"
             return Availability("missing", reason=reason, fix=package.fix)
-    return Availability("ok", version=version)
+    reason, fix = _overlap(package)
+    return Availability("ok", version, reason, fix)
 
 
-def probe_engine(name: str) -> Availability:
+def probe_engine(engine: str | Package) -> Availability:
     """Whether an engine can be imported; as `installed`, and `broken` with the words of a failing import."""
-    package = _package(name)
-    availability = installed(name)
+    package = _package(engine)
+    availability = installed(package)
     if not availability.ok:
         return availability
     for module in (package.module, *package.needs):
@@ -204,15 +216,30 @@ def probe_engine(name: str) -> Availability:
     return availability
 
 
-def _package(name: str) -> Package:
-    if name not in ENGINES:
-        raise OptionError(f"engine must be one of {', '.join(ENGINES)}; got {name!r}")
-    return ENGINES[name]
+def _package(engine: str | Package) -> Package:
+    if isinstance(engine, Package):
+        return engine
+    if engine not in ENGINES:
+        raise OptionError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}")
+    return ENGINES[engine]
 
 
 def _broken(package: Package, version: str | None, reason: str) -> Availability:
     fix = f"pip uninstall {' '.join(package.distributions)}; {package.fix}"
     return Availability("broken", version=version, reason=reason, fix=fix)
+
+
+def _overlap(package: Package) -> tuple[str, str]:
+    """What is to say of an engine of which two distributions are installed, one over the other."""
+    present = sorted(name for name in package.distributions if _distribution_version(name) is not None)
+    if len(present) < 2:
+        return "", ""
+    reason = (
+        f"{' and '.join(present)} are installed over each other: they share their files, and those of the last "
+        "one are what runs"
+    )
+    for_cpu = f"pip uninstall -y {' '.join(present)}; pip install {present[0]}"
+    return reason, f"for a GPU: {ONE_ONNXRUNTIME}; for the CPU: {for_cpu}"
 
 
 def _importable(module: str) -> bool:
@@ -227,12 +254,18 @@ def _importable(module: str) -> bool:
 
 def _version(package: Package) -> str | None:
     for distribution in package.distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        version = _distribution_version(distribution)
+        if version is not None:
+            return version
     module = sys.modules.get(package.module)
     return getattr(module, "__version__", None)
+
+
+def _distribution_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _cgroup_quota() -> float | None:
@@ -251,7 +284,7 @@ def _cgroup_limits() -> Iterator[tuple[str, str]]:
     A container sees its own group as the root, a service (CPUQuota= in its unit) is in a group further down.
     """
     groups = {"v2": "/", "v1": "/"}
-    for line in _read("/proc/self/cgroup").splitlines():
+    for line in kernel_files.read("/proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if not controllers:
@@ -259,43 +292,14 @@ def _cgroup_limits() -> Iterator[tuple[str, str]]:
         elif "cpu" in controllers.split(","):
             groups["v1"] = path
     for group in _with_parents(groups["v2"]):
-        quota, _, period = _read(f"/sys/fs/cgroup{group}/cpu.max").strip().partition(" ")
+        quota, _, period = kernel_files.read(f"/sys/fs/cgroup{group}/cpu.max").strip().partition(" ")
         yield quota, period
     for group in _with_parents(groups["v1"]):
         files = (f"/sys/fs/cgroup/cpu{group}/cpu.cfs_{name}_us" for name in ("quota", "period"))
-        quota, period = (_read(file).strip() for file in files)
+        quota, period = (kernel_files.read(file).strip() for file in files)
         yield quota, period
 
 
 def _with_parents(group: str) -> list[str]:
     path = PurePosixPath("/", group)
     return [str(directory).rstrip("/") for directory in (path, *path.parents)]
-
-
-def _gpus() -> tuple[str, ...]:
-    names = []
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in _read(str(information)).splitlines():
-            if line.startswith("Model:"):
-                names.append(line.partition(":")[2].strip())
-    if not names and _board().startswith("NVIDIA"):
-        names.append(_board())
-    return tuple(names)
-
-
-def _board() -> str:
-    """The model of a board that has a device tree, such as a Raspberry Pi or a Jetson."""
-    return _read("/proc/device-tree/model").rstrip("\0 \n")
-
-
-def _gpu_driver() -> str | None:
-    first = _read("/proc/driver/nvidia/version").partition("\n")[0]
-    return first.removeprefix("NVRM version:").strip() or None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return ""

@@ -22,6 +22,7 @@ Each message says what came, what was expected and how to mend it. The tree::
     │   ├── BackendUnavailableError    the backend that was asked for can't run here
     │   ├── NoBackendError             nothing is left to choose from; carries every reason
     │   ├── SessionError               the engine failed while it loaded or ran
+    │   │   └── WrongDeviceError           the artifact was made for another device
     │   └── ClosedError                used after close()
     └── ExportError
         └── ParityError            an artifact does not compute what its checkpoint does
@@ -112,6 +113,10 @@ class NoBackendError(BackendError):
 
 class SessionError(BackendError):
     """The engine failed while it loaded an artifact or ran it."""
+
+
+class WrongDeviceError(SessionError):
+    """The artifact is sound and was made for another device, or another version of its engine."""
 
 
 class ClosedError(BackendError):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from uva_edge import strict_json
 from uva_edge.errors import ManifestError, SchemaVersionError, UnsafePathError
-from uva_edge.strict_json import Count, Scalar, Size, between, matches, show
+from uva_edge.strict_json import OPTIONAL, Count, Scalar, Size, between, matches, show
 
 __all__ = [
     "MANIFEST_NAME",
@@ -101,6 +101,8 @@ class Contract:
 
     frames uint8 [T, R, C, 3] RGB and state_in give maps float32 [T, R, C] in [0, 1] and state_out. The state
     is of any fixed shape, the same on both sides; for UVA-Net, where C = R, it is float32 [1, 64, R/4, R/4].
+    That is one stream. An artifact may take several in one call (`Artifact.streams`): the first axes of frames and
+    maps are then T * S long, time-major (frame t of stream s is at t * S + s), and that of the states, 1, becomes S.
 
     Attributes:
         resolution: R, the rows in pixels (as in "1080p"); the columns C are those of `frames`.
@@ -148,7 +150,7 @@ class Contract:
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """The shape of the state, which does not depend on T."""
+        """The shape of one stream's state, which does not depend on T."""
         return tuple(size for size in self.state_in.shape if size != "T")
 
     @property
@@ -188,6 +190,7 @@ class Artifact:
         requires: what the device must have, such as {"opset": "18"} or {"tensorrt": "10.13", "sm": "87"}.
         parity: distances from the float32 reference, measured at export, such as {"max_abs_map": 3e-6}.
         details: any JSON about how it was made, such as a table of INT8 trials; never needed to run it.
+        streams: S, how many streams a call takes, where it is static; None for any S.
     """
 
     name: Name
@@ -198,6 +201,7 @@ class Artifact:
     requires: dict[str, str]
     parity: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
+    streams: Size | None = field(default=1, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -253,6 +257,11 @@ class Manifest:
         if not self.artifacts:
             raise ManifestError("artifacts: expected at least one artifact, got none")
         _expect_unique("artifacts", [artifact.name for artifact in self.artifacts])
+        if self.contract.state_shape[0] != 1 and any(artifact.streams != 1 for artifact in self.artifacts):
+            raise ManifestError(
+                f"artifacts: expected one stream a call, since the state {_shape(self.contract.state_shape)} has no "
+                "first axis of 1 for several; got an artifact that takes another number"
+            )
         _expect_one_tree(self.files)
 
     @property

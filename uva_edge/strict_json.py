@@ -1,9 +1,9 @@
 """Strict JSON: bytes from anyone -> plain values -> the dataclasses whose annotations are the schema.
 
-Every field of a dataclass is required, no other field is allowed (a typo must not load "fine"), nothing is
-converted, and an error names its field by path, such as ``artifacts[1].files[0].bytes: expected an integer
->= 0, got "12"``. Understood are dataclasses, ``tuple[X, ...]`` and ``tuple[X, Y]``, ``dict[str, X]``, ``Any``
-(free-form JSON), and scalars: str, bool, int, float, None, Literal strings, unions of these, and
+Every field of a dataclass is required unless it is `OPTIONAL`, no other field is allowed (a typo must not load
+"fine"), nothing is converted, and an error names its field by path, such as ``artifacts[1].files[0].bytes: expected
+an integer >= 0, got "12"``. Understood are dataclasses, ``tuple[X, ...]`` and ``tuple[X, Y]``, ``dict[str, X]``,
+``Any`` (free-form JSON), and scalars: str, bool, int, float, None, Literal strings, unions of these, and
 ``Annotated[scalar, Rule]``.
 """
 
@@ -23,6 +23,10 @@ from uva_edge.errors import BundleError, ManifestError
 
 MAX_NESTING = 16  # of free-form JSON
 MAX_DIGITS = 18  # of an integer: an int64; parsing longer ones costs quadratic time
+
+OPTIONAL = {"uva_edge.optional": True}
+"""Metadata of a field that came to the schema after files were written: it may be absent, and is where it would
+say its default."""
 
 Scalar: TypeAlias = str | bool | int | float | None
 
@@ -81,7 +85,12 @@ def parse(raw: bytes) -> Any:
 def encode(value: Any) -> Any:
     """Dataclasses, tuples and dicts as plain JSON values; what `decode` reads back."""
     if dataclasses.is_dataclass(value):
-        return {item.name: encode(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        members = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+        kind: Any = type(value)
+        absent = _defaults(kind)
+        return {
+            name: encode(item) for name, item in members.items() if name not in absent or item != absent[name]
+        }
     if isinstance(value, dict):
         return {key: encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -162,10 +171,14 @@ def _decode_record(kind: Any, value: Any, path: str) -> Any:
     for key in members:
         if key not in hints:
             raise ManifestError(f"{_at(path, key)}: unknown field; expected only {', '.join(hints)}")
+    defaults = _defaults(kind)
     for key, hint in hints.items():
-        if key not in members:
+        if key not in members and key not in defaults:
             raise ManifestError(f"{prefix}{key}: missing; expected {_words(hint)}")
-    values = {key: decode(hint, members[key], prefix + key) for key, hint in hints.items()}
+    values = {
+        key: decode(hint, members[key], prefix + key) if key in members else defaults[key]
+        for key, hint in hints.items()
+    }
     try:
         return kind(**values)
     except BundleError as error:
@@ -241,6 +254,12 @@ def _expect(kind: type, words: str, value: Any, path: str) -> Any:
 
 def _refuse(path: str, expected: str, value: Any) -> NoReturn:
     raise ManifestError(f"{path or 'the whole'}: expected {expected}, got {show(value)}")
+
+
+@functools.cache
+def _defaults(kind: type) -> dict[str, Any]:
+    """Of the fields that may be absent."""
+    return {item.name: item.default for item in dataclasses.fields(kind) if item.metadata == OPTIONAL}
 
 
 @functools.cache

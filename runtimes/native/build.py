@@ -69,7 +69,7 @@ def library_of(source: Source, directory: Path) -> Path:
     """
     compiler = find_compiler()
     if compiler is None:
-        raise SessionError(f"native needs a C compiler; {_FIX}")
+        raise SessionError(f"there is no C compiler; {_FIX}")
     cpu = probe_cpu()
     facts = (source.header, source.code, _version_of(compiler), FLAGS, cpu.model, cpu.features)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
@@ -80,7 +80,7 @@ def library_of(source: Source, directory: Path) -> Path:
             _compile(source, compiler, path)
     except OSError as error:
         raise SessionError(
-            f"native can't keep its library in {directory}: {error}; set XDG_CACHE_HOME"
+            f"its library can't be kept in {directory}: {error}; set XDG_CACHE_HOME"
         ) from error
     return path
 
@@ -90,7 +90,7 @@ def load_library(path: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise SessionError(f"native can't load {path}: {error}; remove it, and it is built anew") from error
+        raise SessionError(f"{path}: {error}; remove it, and it is built anew") from error
 
 
 def compile_source(source: Source, compiler: str, flags: tuple[str, ...], output: Path) -> None:
@@ -105,9 +105,9 @@ def compile_source(source: Source, compiler: str, flags: tuple[str, ...], output
         try:
             found = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
         except subprocess.SubprocessError as error:
-            raise SessionError(f"native: {compiler} did not end: {error}") from error
+            raise SessionError(f"{compiler} did not end: {error}") from error
     if found.returncode:
-        raise SessionError(f"native: {compiler} failed on {source.stem}.c: {found.stderr[-2000:].strip()}")
+        raise SessionError(f"{compiler} failed on {source.stem}.c: {found.stderr[-2000:].strip()}")
 
 
 def _compile(source: Source, compiler: str, path: Path) -> None:
@@ -127,6 +127,6 @@ def _expect_own(directory: Path) -> None:
     found = directory.stat()
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SessionError(
-            f"native keeps libraries in {directory}, which others can write to; expected a directory of this user's "
+            f"libraries are kept in {directory}, which others can write to; expected a directory of this user's "
             f"own: chmod 700 {directory}"
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import queue
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -15,19 +14,28 @@ from numpy.typing import NDArray
 from uva_edge.errors import SessionError
 
 from ..backend import Frames, Maps, State
-from ..cache import cache_directory
+from ..user_cache import cache_root
 from .build import library_of, load_library
 from .source import Source
 
-Bytes = NDArray[np.uint8]
+_ALIGNMENT: Final = 16
 
-_ALIGNMENT: Final = 64
+
+class Block:
+    """Memory for the C, aligned as it asks, and its address: asking an array for its own takes a microsecond."""
+
+    __slots__ = ("_array", "address", "size")
+
+    def __init__(self, size: int) -> None:
+        self._array = np.empty(size + _ALIGNMENT, np.uint8)
+        start = self._array.ctypes.data
+        self.address, self.size = start + -start % _ALIGNMENT, size
 
 
 class NativeState:
     """f_s of a frame, as the C keeps it; as an array float32 [1, C, R/4, R/4], computed when it is asked for."""
 
-    def __init__(self, memory: Bytes, model: Model) -> None:
+    def __init__(self, memory: Block, model: Model) -> None:
         self.memory, self._model = memory, model
 
     def of(self, model: Model) -> bool:
@@ -42,12 +50,16 @@ class NativeState:
     def dtype(self) -> np.dtype[np.float32]:
         return np.dtype(np.float32)
 
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
     def __len__(self) -> int:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         features = np.empty(self.shape, np.float32)
-        self._model.call("save", self.memory.ctypes.data, features.ctypes.data)
+        self._model.call("save", self.memory.address, features.ctypes.data)
         return features if dtype is None else features.astype(dtype)
 
 
@@ -74,12 +86,12 @@ class Model:
     state_shape: tuple[int, ...]
     state_bytes: int
     arena_bytes: int
-    arenas: queue.LifoQueue[Bytes]
+    arenas: deque[Block]
     strerror: Any
 
     @classmethod
     def load(cls, source: Source, state_shape: tuple[int, ...]) -> Model:
-        library = load_library(library_of(source, cache_directory() / "native"))
+        library = load_library(library_of(source, cache_root() / "native"))
 
         def function(name: str, result: Any, *arguments: Any) -> Any:
             found = getattr(library, f"{source.stem}_{name}")
@@ -93,6 +105,16 @@ class Model:
             "step": function("step", status, pointer, pointer, pointer),
             "save": function("save", status, pointer, pointer),
             "restore": function("restore", status, pointer, pointer),
+            "frame_nv12": function(
+                "frame_nv12",
+                status,
+                pointer,
+                ctypes.c_int32,
+                ctypes.c_int32,
+                ctypes.c_ssize_t,
+                status,
+                pointer,
+            ),
         }
         return cls(
             functions=functions,
@@ -100,7 +122,7 @@ class Model:
             state_shape=state_shape,
             state_bytes=function("state_size", size)(),
             arena_bytes=function("arena_size", size)(),
-            arenas=queue.LifoQueue(),
+            arenas=deque(),
             strerror=function("strerror", ctypes.c_char_p, status),
         )
 
@@ -124,36 +146,46 @@ class Model:
         memory = self.stream_of(state)
         maps = np.empty(frames.shape[:3], np.float32)
         self.steps(memory, frames, maps)
-        return maps, NativeState(memory, self)  # type: ignore[return-value]
+        return maps, NativeState(memory, self)
 
-    def stream_of(self, state: State) -> Bytes:
+    def run_stream(self, frames: Frames, state: State, maps: Maps) -> NDArray[np.float32]:
+        """One of several streams of a step: its frames, wherever they lie, its maps to where they belong."""
+        memory, own = self.stream_of(state), np.empty(maps.shape, np.float32)
+        self.steps(memory, np.ascontiguousarray(frames), own)
+        maps[:] = own
+        return np.asarray(NativeState(memory, self))
+
+    def stream_of(self, state: State) -> Block:
         """A stream of its own with what a state remembers."""
         if isinstance(state, NativeState) and state.of(self):
-            memory = _aligned(self.state_bytes)
-            memory[:] = state.memory
+            memory = Block(self.state_bytes)
+            ctypes.memmove(memory.address, state.memory.address, self.state_bytes)
             return memory
         return self._restored(state)
 
-    def steps(self, memory: Bytes, frames: Frames, maps: Maps) -> None:
+    def steps(self, memory: Block, frames: Frames, maps: Maps) -> None:
         """Consecutive frames of the stream in `memory`."""
-        step = self.functions["step"]
-        stream, frame, saliency = memory.ctypes.data, frames.ctypes.data, maps.ctypes.data
-        frame_bytes, map_bytes = frames[0].nbytes, maps[0].nbytes
-        with self._arena() as arena:
-            self.call("move", stream, arena.ctypes.data, arena.size)
+        step, stream = self.functions["step"], memory.address
+        frame, saliency = frames.ctypes.data, maps.ctypes.data
+        frame_bytes, map_bytes = frames.nbytes // len(frames), maps.nbytes // len(maps)
+        arena = self._arena()
+        try:
+            self.call("move", stream, arena.address, arena.size)
             for index in range(len(frames)):
                 code = step(stream, frame + index * frame_bytes, saliency + index * map_bytes)
                 if code:
                     raise SessionError(f"native: step failed: {self.strerror(code).decode()}")
+        finally:
+            self.arenas.append(arena)
 
-    def blank(self) -> Bytes:
+    def blank(self) -> Block:
         """A stream that has seen nothing."""
-        memory = _aligned(self.state_bytes)
-        with self._arena() as arena:
-            self.call("init", memory.ctypes.data, arena.ctypes.data, arena.size)
+        memory, arena = Block(self.state_bytes), self._arena()
+        self.arenas.append(arena)  # nothing is computed in it yet
+        self.call("init", memory.address, arena.address, arena.size)
         return memory
 
-    def _restored(self, state: State) -> Bytes:
+    def _restored(self, state: State) -> Block:
         """A stream with the features of an array."""
         features = np.ascontiguousarray(state, np.float32)
         if features.shape != self.state_shape:
@@ -161,22 +193,12 @@ class Model:
                 f"native: expected a state float32 {list(self.state_shape)}, got {list(features.shape)}"
             )
         memory = self.blank()
-        self.call("restore", memory.ctypes.data, features.ctypes.data)
+        self.call("restore", memory.address, features.ctypes.data)
         return memory
 
-    @contextmanager
-    def _arena(self) -> Iterator[Bytes]:
+    def _arena(self) -> Block:
+        """One that nobody else computes in, to be put back."""
         try:
-            arena = self.arenas.get_nowait()
-        except queue.Empty:
-            arena = _aligned(self.arena_bytes)
-        try:
-            yield arena
-        finally:
-            self.arenas.put(arena)
-
-
-def _aligned(size: int) -> Bytes:
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size]
+            return self.arenas.pop()
+        except IndexError:
+            return Block(self.arena_bytes)

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from uva_edge.manifest import Contract, Network
 
-from .integers import FORMAT, Integers
+from .backend import INTEGERS
+from .integers import Integers
 from .parameters import Parameters, read_parameters
 from .topology import Topology
 
@@ -20,6 +21,6 @@ def constants_of(network: Network, contract: Contract, format_: str, data: bytes
         SessionError: the C knows no such network, or the file is not what it should be.
     """
     topology = Topology.of(network, contract)
-    if format_ == FORMAT:
+    if format_ == INTEGERS:
         return Integers.from_bytes(data, topology)
     return topology, read_parameters(data, topology)

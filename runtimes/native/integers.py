@@ -14,8 +14,6 @@ from uva_edge.errors import SessionError
 from .parameters import shapes
 from .topology import BlockShape, Topology
 
-FORMAT: Final = "native"
-"""Of the artifact that holds these constants."""
 _MULTIPLIED: Final = ("first", "fuse7", "up11")
 
 
@@ -65,20 +63,20 @@ class Integers:
             arrays = load(data)
         except (SafetensorError, ValueError, TypeError) as error:
             raise SessionError(
-                f"native can't read its int8 constants: {error}; export the bundle again"
+                f"its integer constants can't be read: {error}; export the bundle again"
             ) from None
         expected = dict(layout(topology))
         if sorted(arrays) != sorted(expected):
             odd = sorted(set(arrays) ^ set(expected))[:5]
             raise SessionError(
-                f"native int8 constants: expected those of this network, which differ in {', '.join(odd)}; export the "
+                f"expected the integer constants of this network, which differ in {', '.join(odd)}; export the "
                 "bundle again"
             )
         for name, (dtype, shape) in expected.items():
             found = arrays[name]
             if found.dtype != np.dtype(dtype) or found.shape != shape:
                 raise SessionError(
-                    f"native int8 constants: {name}: expected {dtype} {shape}, got {found.dtype} {found.shape}"
+                    f"integer constant {name}: expected {dtype} {shape}, got {found.dtype} {found.shape}"
                 )
         return cls(topology, arrays)
 

@@ -34,9 +34,7 @@ def read_parameters(checkpoint: bytes, topology: Topology) -> Parameters:
         return _folded(tensors, topology)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         words = f"{type(error).__name__}: {str(error)[:300]}"
-        raise SessionError(
-            f"native can't read the network's weights: {words}; export the bundle again"
-        ) from None
+        raise SessionError(f"its weights can't be read: {words}; export the bundle again") from None
 
 
 def _folded(tensors: Mapping[str, NDArray[Any]], topology: Topology) -> Parameters:

@@ -1,42 +1,27 @@
-"""The backend `native`: the generated C, compiled for this processor, called with the GIL released."""
+"""Sessions of the backend `native`: the generated C, compiled for this processor, called with the GIL released."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
-from uva_edge.environment import Availability
+from uva_edge.errors import SessionError
 from uva_edge.manifest import Artifact
 
 from ..backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
+from .backend import NAME
 from .build import probe_compiler
-from .compiled import Bytes, Model, NativeState
+from .compiled import Block, Model, NativeState
 from .constants import constants_of
-from .integers import FORMAT
 from .source import Origin, Source, generate
 
 _LEAST_CHUNK: Final = 4
 """Frames that a thread takes at least: each but the first computes one frame before its own once more."""
-
-
-class NativeBackend:
-    """Float32 from the bundle's weights, int8 from its integer constants."""
-
-    name = "native"
-    formats = (FORMAT, "torch")
-
-    def installed(self) -> Availability:
-        return probe_compiler()
-
-    def probe(self) -> Availability:
-        return probe_compiler()
-
-    def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> NativeSession:
-        return NativeSession(bundle, artifact, options)
 
 
 def source_of(bundle: Bundle, artifact: Artifact) -> Source:
@@ -56,22 +41,25 @@ class NativeSession:
     """A compiled model. Each run borrows an arena, so runs of several threads go on at the same time."""
 
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
-        source = source_of(bundle, artifact)
-        self._model: Model | None = Model.load(source, bundle.manifest.contract.state_shape)
+        try:
+            model = Model.load(source_of(bundle, artifact), bundle.manifest.contract.state_shape)
+        except SessionError as error:
+            raise SessionError(f"native can't load {artifact.name} of {bundle.name}: {error}") from error
+        self._model: Model | None = model
         self._threads = options.threads
         self._pool = ThreadPoolExecutor(options.threads, "uva-native") if options.threads > 1 else None
         self._lock = threading.Lock()
         self.info = SessionInfo(
-            backend=NativeBackend.name,
-            engine=f"C by {probe_compiler().version}",
+            backend=NAME,
+            engine=f"{NAME} {probe_compiler().version}",
             artifact=artifact.name,
             device="CPU",
-            precision=self._model.info.precision.decode(),
+            precision=model.info.precision.decode(),
             threads=options.threads,
             details={
-                "kernels": self._model.info.kernels.decode(),
-                "state_bytes": str(self._model.state_bytes),
-                "arena_bytes": str(self._model.arena_bytes),
+                "kernels": model.info.kernels.decode(),
+                "state_bytes": str(model.state_bytes),
+                "arena_bytes": str(model.arena_bytes),
             },
         )
 
@@ -79,20 +67,38 @@ class NativeSession:
         model = self._model
         if model is None:
             raise closed(self.info)
+        if state.shape[0] != 1:
+            return self._run_streams(model, frames, np.asarray(state))
         if self._pool is None or len(frames) < 2 * _LEAST_CHUNK:
             return model.run(frames, state)
         frames = model.expect_frames(frames)
         maps = np.empty(frames.shape[:3], np.float32)
         memory = self._run_parts(model, model.stream_of(state), frames, maps)
-        return maps, NativeState(memory, model)  # type: ignore[return-value]
+        return maps, NativeState(memory, model)
 
-    def _run_parts(self, model: Model, memory: Bytes, frames: Frames, maps: Maps) -> Bytes:
+    def _run_streams(self, model: Model, frames: Frames, states: NDArray[Any]) -> tuple[Maps, State]:
+        """Several streams, time-major: each goes its own way, on its own thread where there are several."""
+        count = len(states)
+        if not count or len(frames) % count:
+            raise SessionError(
+                f"native: expected as many frames of each of {count} streams, got {len(frames)} in all"
+            )
+        frames = model.expect_frames(frames)
+        maps = np.empty(frames.shape[:3], np.float32)
+
+        def stream(index: int) -> NDArray[np.float32]:
+            return model.run_stream(frames[index::count], states[index : index + 1], maps[index::count])
+
+        each = map if self._pool is None else self._pool.map
+        return maps, np.concatenate(list(each(stream, range(count))))
+
+    def _run_parts(self, model: Model, memory: Block, frames: Frames, maps: Maps) -> Block:
         """Splits a clip among the threads; a part starts from the state that the frame before it leaves."""
         assert self._pool is not None
         count = min(self._threads, len(frames) // _LEAST_CHUNK)
         bounds = [len(frames) * part // count for part in range(count + 1)]
 
-        def part(index: int) -> Bytes:
+        def part(index: int) -> Block:
             start, end = bounds[index], bounds[index + 1]
             own = memory
             if index:

@@ -212,6 +212,7 @@ def _sizes(topology: Topology, precision: str) -> dict[str, Any]:
         "UVA_UP": topology.up,
         "UVA_WIDEST": max(block.outputs for block in blocks),
         "UVA_SPATIAL": int(bool(topology.spatial)),
+        "UVA_LOOKAHEAD": int(topology.pairing == "lookahead"),
         "UVA_TEMPORAL": int(bool(topology.temporal)),
         **{f"UVA_OUTPUT_{name.upper()}": index for index, name in enumerate(OUTPUTS)},
         "UVA_OUTPUT": OUTPUTS.index(topology.output),

@@ -66,11 +66,9 @@ class Topology:
 
     @classmethod
     def of(cls, network: Network, contract: Contract) -> Topology:
-        """Raises SessionError for another family, or pairs or options that the C does not know."""
+        """Raises SessionError for another family."""
         if network.family != FAMILY:
-            raise SessionError(f"native runs networks of the family {FAMILY}; this one is {network.family}")
-        if contract.pairing != "causal":
-            raise SessionError(f"native runs networks of causal pairs; this one's are {contract.pairing}")
+            raise SessionError(f"the C is of the family {FAMILY}; this network is {network.family}")
         return cls.of_options(contract.resolution, network.options)
 
     @classmethod

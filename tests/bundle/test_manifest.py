@@ -110,6 +110,21 @@ def test_file_form() -> None:
     assert raw == json.dumps(valid(), indent=2, sort_keys=True).encode() + b"\n"
 
 
+@pytest.mark.parametrize("streams", [None, 4])
+def test_artifacts_of_several_streams(streams: int | None) -> None:
+    manifest = Manifest.from_dict(changed(["artifacts", 0, "streams"], streams))
+    assert [artifact.streams for artifact in manifest.artifacts] == [streams, 1]
+    assert manifest.to_dict() == changed(["artifacts", 0, "streams"], streams)
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_a_manifest_from_before_there_were_streams_stays_as_it_is() -> None:
+    """Without the field it is one stream; and said or not, that is written as it was then."""
+    manifest = Manifest.from_dict(valid())
+    assert {artifact.streams for artifact in manifest.artifacts} == {1}
+    assert Manifest.from_dict(changed(["artifacts", 0, "streams"], 1)).to_bytes() == manifest.to_bytes()
+
+
 def test_a_state_of_another_kind() -> None:
     data = valid()
     for side in ("state_in", "state_out"):
@@ -208,6 +223,8 @@ BAD_FIELDS: list[tuple[list[str | int], Any, str]] = [
     ),
     (["artifacts", 1, "frames"], 0, "artifacts[1].frames: expected an integer >= 1 or null, got 0"),
     (["artifacts", 1, "frames"], "T", 'artifacts[1].frames: expected an integer >= 1 or null, got "T"'),
+    (["artifacts", 1, "streams"], 0, "artifacts[1].streams: expected an integer >= 1 or null, got 0"),
+    (["artifacts", 1, "streams"], "S", 'artifacts[1].streams: expected an integer >= 1 or null, got "S"'),
     (["artifacts", 1, "files"], [], "artifacts[1].files: expected at least one file, got none"),
     (
         ["artifacts", 1, "requires"],

@@ -52,6 +52,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             requires=draw(st.dictionaries(texts, texts, max_size=2)),
             parity=draw(st.dictionaries(texts, numbers, max_size=2)),
             details=draw(st.dictionaries(texts, documents, max_size=2)),
+            streams=draw(st.none() | st.integers(1, 9)) if state[0] == 1 else 1,
         )
 
     side = draw(st.integers(1, 4096))

@@ -23,7 +23,9 @@ from uva_edge.runtimes.conformance import (
     TOLERANCES,
     Outcome,
     cases,
+    compare,
     passed,
+    run_abreast,
     run_case,
     run_chained,
     verify,
@@ -39,6 +41,7 @@ class Player:
 
     def __init__(self, golden: Golden, spoil: Callable[..., Any] | None = None) -> None:
         self.golden, self._spoil = golden, spoil
+        self._places = {frame.tobytes(): place for place, frame in enumerate(golden.frames)}
         self.availability = Availability("ok", "1.0")
         self.closes = 0
 
@@ -50,18 +53,12 @@ class Player:
 
     def load(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> Player:
         self.info = SessionInfo(self.name, "player 1.0", artifact.name, "CPU", "fp32", options.threads)
-        self._next: int | None = None
         return self
 
     def run(self, frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._next is None:  # the call that makes the first state
-            self._next, count = 0, 1
-        else:
-            count = len(frames)
-            self._next += count
-        start = max(0, self._next - count)
-        maps, last = self.golden.maps[start : start + count].copy(), self.golden.state.copy()
-        return self._spoil(maps, last, start) if self._spoil else (maps, last)
+        places = np.array([self._places[frame.tobytes()] for frame in frames])
+        maps, last = self.golden.maps[places], np.repeat(self.golden.state, len(state), axis=0)
+        return self._spoil(maps, last, places) if self._spoil else (maps, last)
 
     def close(self) -> None:
         self.closes += 1
@@ -124,11 +121,49 @@ def test_the_table(bundle: Bundle) -> None:
     for artifact in bundle.manifest.artifacts:
         for name, backend in BACKENDS.items():
             if artifact.format in backend.formats:
-                lengths = {"1"} if artifact.frames == 1 else {"1", "16", "all"}
+                lengths = {"1"} if artifact.frames == 1 else {"1", "16", "all", "1/S=4", "16/S=4"}
                 for length in lengths:
                     assert f"{name}/{artifact.name}/T={length}" in table
             else:
                 assert not any(line.startswith(f"{name}/{artifact.name}/") for line in table)
+
+
+def test_streams_that_are_mixed_up_fail(bundle: Bundle) -> None:
+    """An engine that takes frames for one stream's where they are of four."""
+    golden, contract = bundle.golden(), bundle.manifest.contract
+    backend = BACKENDS["onnxruntime"]
+    session = backend.load(bundle, bundle.artifact("onnx-fp32"), SessionOptions())
+
+    def one_clip(frames: np.ndarray, state: np.ndarray) -> Any:
+        maps, last = session.run(frames, state[:1])
+        return maps, np.repeat(last, len(state), axis=0)
+
+    for run, right in ((session.run, True), (one_clip, False)):
+        for length in (1, 16):
+            maps, state = run_abreast(run, contract, golden.frames, length, 4)
+            _, problems = compare(golden, maps, state, TOLERANCES["fp32"])
+            assert (not problems) == right, (length, problems)
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("count", [1, 2, 5, 11, 12])
+def test_pieces_of_a_clip_cover_it(bundle: Bundle, count: int, streams: int) -> None:
+    """Whatever the number of frames comes to, every map and the last state are there, once, in their places."""
+    frames = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1) * np.ones((1, 32, 32, 3), np.uint8)
+
+    def run(frames: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A map is the frame's number, and half of that of the frame before it; the state is the number."""
+        numbers = frames[:, 0, 0, 0].astype(np.float32)
+        before = np.concatenate((state[:, 0, 0, 0], numbers[: -len(state)]))
+        maps = np.broadcast_to((numbers + before / 2)[:, None, None], frames.shape[:3])
+        return maps, np.broadcast_to(numbers[-len(state) :, None, None, None], state.shape)
+
+    for length in (1, 2, 16):
+        maps, state = run_abreast(run, bundle.manifest.contract, frames, length, streams)
+        expected = np.arange(count) + np.maximum(np.arange(count) - 1, 0) / 2
+        np.testing.assert_array_equal(maps[:, 0, 0], expected, err_msg=f"T = {length}")
+        assert (state == count - 1).all()
+        assert state.shape == bundle.manifest.contract.state_shape
 
 
 def test_every_precision_has_a_tolerance() -> None:
@@ -150,9 +185,8 @@ def test_the_player_plays(bundle: Bundle) -> None:
         assert outcome.errors.max_abs_map == outcome.errors.max_abs_state == 0
 
 
-def _at(index: int, maps: np.ndarray, start: int, value: float) -> np.ndarray:
-    if start <= index < start + len(maps):
-        maps[index - start, 3, 4] = value
+def _at(index: int, maps: np.ndarray, places: np.ndarray, value: float) -> np.ndarray:
+    maps[places == index, 3, 4] = value
     return maps
 
 
@@ -160,8 +194,8 @@ SPOILT: dict[str, tuple[Callable[..., Any], str]] = {
     "zeros": (lambda maps, state, _: (maps * 0, state * 0), "max_abs_map"),
     "zeros for a map": (lambda maps, state, _: (maps * 0, state), "max_abs_map"),
     "zeros for a state": (lambda maps, state, _: (maps, state * 0), "max_abs_state"),
-    "one NaN": (lambda maps, state, start: (_at(20, maps, start, np.nan), state), "NaN or infinity"),
-    "one infinity": (lambda maps, state, start: (_at(20, maps, start, np.inf), state), "NaN or infinity"),
+    "one NaN": (lambda maps, state, places: (_at(20, maps, places, np.nan), state), "NaN or infinity"),
+    "one infinity": (lambda maps, state, places: (_at(20, maps, places, np.inf), state), "NaN or infinity"),
     "NaN in the state": (lambda maps, state, _: (maps, state * np.nan), "NaN or infinity"),
     "one number": (lambda maps, state, start: (_at(33, maps, start, 3.0), state), "max_abs_map"),
     "a little more": (lambda maps, state, _: (maps + np.float32(2e-4), state), "max_abs_map"),
@@ -189,8 +223,8 @@ def test_a_wrong_result_fails(kind: str, bundle: Bundle) -> None:
 
 
 def test_an_error_that_grows_is_seen_as_drift(bundle: Bundle) -> None:
-    def drifting(maps: np.ndarray, state: np.ndarray, start: int) -> Any:
-        step = 1e-6 * np.arange(start, start + len(maps), dtype=np.float32)[:, None, None]
+    def drifting(maps: np.ndarray, state: np.ndarray, places: np.ndarray) -> Any:
+        step = 1e-6 * places.astype(np.float32)[:, None, None]
         return np.abs(maps - step), state
 
     for outcome in play(bundle, drifting):

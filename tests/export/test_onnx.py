@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from uva_edge.bundle import Bundle  # noqa: E402
 from uva_edge.errors import ExportError, OptionError  # noqa: E402
 from uva_edge.export import onnx as exporter  # noqa: E402
 from uva_edge.export.bundles import contract_of  # noqa: E402
-from uva_edge.export.onnx import OPERATORS, to_onnx  # noqa: E402
+from uva_edge.export.onnx import OPERATORS, onnx_run, static, to_onnx  # noqa: E402
 from uva_edge.models import clip_step  # noqa: E402
 from uva_edge.models.checkpoint import load_checkpoint  # noqa: E402
 from uva_edge.models.clip_step import ClipStep  # noqa: E402
@@ -87,6 +88,49 @@ def test_one_frame_gives_the_numbers_of_torch(bundle: Bundle, network: UvaNet) -
     assert_same_numbers(bundle.read(bundle.artifact("onnx-fp32-t1").files[0]), network, 1)
 
 
+@pytest.mark.parametrize("pairing", ["causal", "lookahead"])
+@pytest.mark.parametrize("streams", [1, 2, 5])
+def test_streams_in_one_call_are_streams_alone(network: UvaNet, streams: int, pairing: Any) -> None:
+    """Time-major, at any T; and the graph is that of torch."""
+    paired = UvaNet(replace(network.config, pairing=pairing)).eval()
+    paired.load_state_dict(network.state_dict())
+    run = onnx_run(export(paired, None))
+    clips = np.random.default_rng(streams).integers(0, 256, (streams, 5, SIDE, SIDE, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        states = paired.features(torch.from_numpy(clips[:, 0])).numpy()
+    for length in (1, 4):
+        frames = np.ascontiguousarray(clips[:, 1 : length + 1].swapaxes(0, 1))
+        maps, after = run(frames.reshape(-1, SIDE, SIDE, 3), states)
+        with torch.inference_mode():
+            whole = ClipStep(paired)(torch.from_numpy(frames).flatten(0, 1), torch.from_numpy(states))
+        np.testing.assert_allclose(maps, whole[0].numpy(), atol=1e-5)
+        for stream, clip in enumerate(clips):
+            alone, last = run(clip[1 : length + 1], states[stream : stream + 1])
+            where = f"stream {stream}, T = {length}"
+            np.testing.assert_allclose(maps[stream::streams], alone, atol=1e-5, err_msg=where)
+            np.testing.assert_allclose(after[stream : stream + 1], last, atol=1e-5, err_msg=where)
+
+
+def test_a_bundle_says_which_artifacts_take_several_streams(bundle: Bundle, windowed: Bundle) -> None:
+    assert {item.name: item.streams for item in bundle.manifest.artifacts} == {
+        "onnx-fp32": None,
+        "onnx-fp32-t1": 1,
+        "torch-fp32": None,
+    }
+    assert {item.streams for item in windowed.manifest.artifacts} == {1}
+
+
+def test_a_static_graph_measures_nothing(bundle: Bundle, network: UvaNet) -> None:
+    """Where T and S are known, so is every size; and it computes what the graph of T = 1 does."""
+    graph = static(bundle.read(bundle.artifact("onnx-fp32").files[0]), 1)
+    model = onnx.load_from_string(graph)
+    onnx.checker.check_model(model, full_check=True)
+    assert not {"Shape", "Neg", "Reshape"} & {node.op_type for node in model.graph.node}
+    used = {name for node in model.graph.node for name in node.input}
+    assert {item.name for item in model.graph.initializer} <= used
+    assert_same_numbers(graph, network, 1)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -124,7 +168,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(graph: tuple[bytes, int | 
     data, frames = graph
     model = onnx.load_from_string(data)
     length = frames or "T"
-    state = [1, 64, SIDE // 4, SIDE // 4]
+    state = [1 if frames else "S", 64, SIDE // 4, SIDE // 4]
     expected = {
         "frames": (onnx.TensorProto.UINT8, [length, SIDE, SIDE, 3]),
         "state_in": (onnx.TensorProto.FLOAT, state),
@@ -194,6 +238,8 @@ def damaged(case: str, data: bytes) -> Any:
             node.output[:] = ["map" if name == "maps" else name for name in node.output]
     elif case == "length":
         model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    elif case == "streams":
+        model.graph.output[1].type.tensor_type.shape.dim[0].dim_value = 1
     elif case == "invalid":
         model.graph.node[0].input[0] = "nothing"
     return model
@@ -206,11 +252,12 @@ def damaged(case: str, data: bytes) -> Any:
         ("domain", "com.example"),
         ("names", "expected .*maps"),
         ("length", "length 'batch'; expected 'T'"),
+        ("streams", "state_out .* length 1; expected 'S'"),
         ("invalid", "not valid ONNX"),
     ],
 )
 def test_a_graph_of_another_form_is_refused(bundle: Bundle, case: str, words: str) -> None:
     data = bundle.read(bundle.artifact("onnx-fp32").files[0])
-    exporter._check(onnx.load_from_string(data), None)
+    exporter._check(onnx.load_from_string(data), "T", "S")
     with pytest.raises(ExportError, match=words):
-        exporter._check(damaged(case, data), None)
+        exporter._check(damaged(case, data), "T", "S")

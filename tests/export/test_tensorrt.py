@@ -36,6 +36,7 @@ from uva_edge.export.bundles import export_bundle  # noqa: E402
 from uva_edge.export.onnx import onnx_run  # noqa: E402
 from uva_edge.export.onnx_int8 import TENSORRT, Setting, quantised_convolutions, to_int8  # noqa: E402
 from uva_edge.export.tensorrt import EngineOptions, build_engine, half  # noqa: E402
+from uva_edge.gpu import NO_DRIVER  # noqa: E402
 from uva_edge.runtimes.engine_header import EngineHeader, Flavour, Host, expect_runnable  # noqa: E402
 
 GOOD = Setting(per_channel=True, method="percentile", floats="attention and features")
@@ -118,6 +119,33 @@ def test_engines_are_built(
     expect_runnable(header, engine, host, rebuild="-")
 
 
+class Profile(dict[str, tuple[Any, ...]]):
+    """Stands for TensorRT's builder, its configuration and the profile itself: keeps the shapes."""
+
+    def create_optimization_profile(self) -> Profile:
+        return self
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self[name] = shapes
+
+    def add_optimization_profile(self, profile: Profile) -> None:
+        assert profile is self
+
+
+@pytest.mark.parametrize(
+    ("frames", "lengths", "streams"), [(None, (1, 16, 64), (1, 1, 64)), (1, (1, 1, 1), (1, 1, 1))]
+)
+def test_profiles_span_the_frames_and_the_streams(
+    contract: Any, frames: int | None, lengths: tuple[int, ...], streams: tuple[int, ...]
+) -> None:
+    profile = Profile()
+    tensorrt._add_profile(profile, profile, contract, frames)
+    assert profile == {
+        "frames": tuple((count, 32, 32, 3) for count in lengths),
+        "state_in": tuple((count, 64, 8, 8) for count in streams),
+    }
+
+
 def test_by_default_for_all_that_is_known(rtx: Any, material: Material, contract: Any) -> None:
     _, header = build_engine(
         "tensorrt_rtx", material.graph, contract, "fp32", frames=1, options=tensorrt.PLAIN
@@ -189,8 +217,10 @@ def test_full_tensorrt_says_that_there_is_no_gpu(
 ) -> None:
     """Both packages have one API, so the one stands for the other up to the question for the GPU."""
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", rtx)
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ExportError, match="builds for the GPU of this machine, and nvidia-smi shows none"):
+    monkeypatch.setattr(tensorrt, "probe_gpus", lambda: NO_DRIVER)
+    with pytest.raises(
+        ExportError, match="builds for the GPU of this machine: there is no NVIDIA driver here"
+    ):
         build_engine("tensorrt", material.graph, contract, "fp32", frames=1, options=tensorrt.PLAIN)
     with pytest.raises(OptionError, match="name no compute capabilities"):
         build_engine("tensorrt", material.graph, contract, "fp32", frames=1, options=AMPERE)

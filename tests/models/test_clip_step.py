@@ -43,6 +43,21 @@ def test_a_chain_equals_one_long_step(network: UvaNet, cuts: list[int], seed: in
     torch.testing.assert_close(state, last, atol=1e-5, rtol=0)
 
 
+@settings(max_examples=10, deadline=None)
+@given(streams=st.integers(1, 4), length=st.integers(1, 3), seed=st.integers(0, 99))
+def test_streams_beside_each_other_are_streams_alone(
+    network: UvaNet, streams: int, length: int, seed: int
+) -> None:
+    step, frames = ClipStep(network).eval(), clip(length * streams, seed)
+    with torch.inference_mode():
+        states = network.features(clip(streams, seed + 1))
+        maps, after = step(frames, states)
+        for stream in range(streams):
+            alone, last = step(frames[stream::streams], states[stream : stream + 1])
+            torch.testing.assert_close(maps[stream::streams], alone, atol=1e-5, rtol=0)
+            torch.testing.assert_close(after[stream : stream + 1], last, atol=1e-5, rtol=0)
+
+
 def test_another_past_changes_the_first_map_alone(network: UvaNet) -> None:
     step, frames = ClipStep(network).eval(), clip(3)
     with torch.inference_mode():

@@ -33,6 +33,7 @@ NETWORKS: Final[dict[str, dict[str, Any]]] = {
     "squeeze and excitation": {"resolution": 32, "block": "mb_se"},
     "wide": {"resolution": 32, "width": 2},
     "expansion of 3": {"resolution": 32, "expansion": 3},
+    "lookahead": {"resolution": 32, "pairing": "lookahead"},
 }
 Builder = Callable[[Drawn, str, tuple[str, ...]], Library]
 
@@ -102,6 +103,8 @@ def test_float32_is_within_1e_4_of_torch(
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_other_networks(networks: Callable[[str], Drawn], tmp_path: Path, name: str, precision: str) -> None:
     network = networks(name)
+    if (name, precision) == ("lookahead", "int8"):
+        pytest.skip("int8 C is of causal pairs; the export refuses others")
     frames = moving(network.topology.resolution, 3)
     command = ("gcc", *STRICT, "-O2", "-march=native")
     maps = compile_library(network.source(precision), network.topology, tmp_path, command).clip(frames)

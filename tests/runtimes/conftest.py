@@ -101,12 +101,14 @@ class FakeBackend:
 
 @dataclass
 class FakeSession:
-    """Maps are the frame's brightness and that of the frame before, half and half."""
+    """Maps are the frame's brightness and that of the same stream's frame before, half and half."""
 
     backend: FakeBackend
     artifact: Artifact
     options: SessionOptions
     closes: int = 0
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    """Of each run, how many frames and states it was given."""
 
     @property
     def info(self) -> SessionInfo:
@@ -121,11 +123,13 @@ class FakeSession:
         assert self.artifact.frames in (None, len(frames)), (
             f"{self.artifact.name} is not for T = {len(frames)}"
         )
+        self.calls.append((len(frames), len(state)))
         CLOCK.now += self.backend.seconds
         bright = frames.mean(axis=(1, 2, 3), dtype=np.float32) / 255
         maps = 0.5 * frames.mean(axis=3, dtype=np.float32) / 255
-        maps += 0.5 * np.append(state.ravel()[0], bright[:-1])[:, None, None]
-        return maps, np.full(STATE, bright[-1], np.float32)
+        streams = len(state)
+        maps += 0.5 * np.append(state[:, 0, 0, 0], bright[:-streams])[:, None, None]
+        return maps, np.tile(bright[-streams:, None, None, None], STATE)
 
     def close(self) -> None:
         self.closes += 1
@@ -181,10 +185,19 @@ def tiny(tmp_path: Path) -> Callable[..., Bundle]:
     """Write a bundle at R = 8 of artifacts that no engine could read, given as (name, format, precision, T),
     and perhaps what was measured at export."""
 
-    def _tiny(*artifacts: Any, name: str = "tiny", seed: int = 1) -> Bundle:
+    def _tiny(*artifacts: Any, name: str = "tiny", seed: int = 1, streams: int | None = 1) -> Bundle:
         random = np.random.default_rng(seed)
         sources = [
-            ArtifactSource(title, kind, precision, frames, {f"{title}.bin": b"artifact"}, {}, dict(*parity))
+            ArtifactSource(
+                title,
+                kind,
+                precision,
+                frames,
+                {f"{title}.bin": b"artifact"},
+                {},
+                dict(*parity),
+                streams=1 if frames else streams,
+            )
             for title, kind, precision, frames, *parity in artifacts
         ]
         return write_bundle(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from uva_edge.errors import OptionError, OutputError, SessionError, SourceError
 from uva_edge.runtimes import processing
-from uva_edge.runtimes.processing import Progress, Report, process
+from uva_edge.runtimes.processing import Predict, Progress, Report, process, process_clip
 from uva_edge.runtimes.sources import Frame, Source, open_source
 from uva_edge.runtimes.writers import MapArray, MapImages, OverlayVideo, PeakTable, Writer
 from uva_edge.saliency import Saliency
@@ -285,6 +285,56 @@ def test_a_real_ctrl_c_leaves_a_playable_video(folder: Path, out: Path) -> None:
     with av.open(str(out / "o.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == int(frames) >= 3
     assert np.load(out / "m.npy").shape == (int(frames), 4, 4)
+
+
+# --- archives
+
+
+def predict_ahead(count: int) -> Predict:
+    """Draws so many images before their results, as an engine that takes several does."""
+
+    def predict(images: Iterator[NDArray[np.uint8]]) -> Generator[Saliency, None, None]:
+        while chunk := list(itertools.islice(images, count)):
+            yield from map(push, chunk)
+
+    return predict
+
+
+@pytest.mark.parametrize("count", [1, 4, COUNT, 99])
+def test_frames_that_are_drawn_ahead_come_with_their_own_results(folder: Path, out: Path, count: int) -> None:
+    seen: list[Progress] = []
+    watcher = Spy("watcher")
+    report = process_clip(
+        open_source(folder), predict_ahead(count), [*all_writers(out), watcher], progress=seen.append
+    )
+    assert (report.frames, report.problem, report.interrupted) == (COUNT, None, False)
+    assert watcher.frames == list(range(COUNT))
+    assert [progress.frames for progress in seen] == list(range(1, COUNT + 1))
+    check_outputs(out, COUNT)
+
+
+def test_a_clip_whose_source_or_engine_fails_ends_as_a_stream_does(folder: Path, out: Path) -> None:
+    closed = []
+
+    def failing(images: Iterator[NDArray[np.uint8]]) -> Generator[Saliency, None, None]:
+        try:
+            for index, image in enumerate(images):
+                if index == 5:
+                    raise SessionError("engine lost")
+                yield push(image)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(SessionError, match="engine lost"):
+        process_clip(open_source(folder), failing, all_writers(out))
+    check_outputs(out, 5)
+    assert closed == [True]
+    (folder / "6.png").write_bytes(b"broken")
+    watcher = Spy("watcher")
+    report = process_clip(open_source(folder), predict_ahead(1), [watcher])
+    assert watcher.frames == list(range(6))
+    assert report.problem is not None
+    assert "6.png can't be decoded" in report.problem
 
 
 # --- sources that fail

@@ -13,14 +13,17 @@ from uva_edge.preprocess import network_input
 from uva_edge.runtimes import SaliencyPredictor
 from uva_edge.runtimes.backend import SessionOptions, first_state
 from uva_edge.runtimes.conformance import cases, passed, verify
-from uva_edge.runtimes.registry import BACKENDS
+from uva_edge.runtimes.registry import BACKENDS, runs_family
 
 torch = pytest.importorskip("torch", reason="the bundle is exported: needs the extra 'export'")
 
 GRID = (32, 64)
 
 
-@pytest.fixture(scope="module", params=list(BACKENDS))
+ABLE = [name for name in BACKENDS if runs_family(name, "tinyhd")]
+
+
+@pytest.fixture(scope="module", params=ABLE)
 def predictor(
     request: pytest.FixtureRequest, windowed: Bundle, able: Callable[[str], str]
 ) -> Iterator[SaliencyPredictor]:
@@ -84,7 +87,7 @@ def test_the_first_state_is_the_first_frame_and_no_step_is_run_for_it(windowed: 
     assert (state == frame).all()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ABLE)
 def test_sessions_leave_the_state_alone(name: str, windowed: Bundle, able: Callable[[str], str]) -> None:
     """And give one that is the caller's, byte for byte the last frames."""
     backend = BACKENDS[able(name)]

@@ -18,9 +18,10 @@ from uva_edge.errors import UvaEdgeError
 
 from .checking import doctor, verify
 from .evaluating import evaluate
-from .exporting import export
+from .exporting import build_engine, export
 from .importing import import_tinyhd
-from .predicting import EXIT_INTERRUPTED, demo, predict
+from .outputs import EXIT_INTERRUPTED
+from .predicting import demo, predict
 from .training import teach, train
 
 
@@ -50,5 +51,5 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, import_tinyhd):
+for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd):
     main.add_command(_command)

@@ -11,7 +11,7 @@ import click
 
 from uva_edge.extras import needs
 
-from .predicting import EXIT_DAMAGED_SOURCE
+from .outputs import EXIT_DAMAGED_SOURCE
 from .shared import data_option, json_option, make_console, print_json, table
 
 

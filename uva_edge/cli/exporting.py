@@ -1,4 +1,4 @@
-"""`uva-edge export`."""
+"""`uva-edge export` and `uva-edge build-engine`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .shared import make_console, table
 
 if TYPE_CHECKING:
     from uva_edge.bundle import Bundle
+    from uva_edge.export.artifacts import Splits
 
 
 @click.command()
@@ -65,16 +66,14 @@ def export(
 ) -> None:
     """Make the bundle of SOURCE, a checkpoint or a bundle: artifacts, run and compared before anything is written."""
     with needs("export"):
-        from uva_edge.export.artifacts import Splits
         from uva_edge.export.bundles import export_bundle, names_bundle
         from uva_edge.export.tensorrt import EngineOptions
     accuracy, splits = None, None
     if data is not None:
         with needs("train"):
-            from uva_edge.data.sources import open_footage
             from uva_edge.training.predictors import from_checkpoint
             from uva_edge.training.scoring import score
-        splits = Splits(partial(open_footage, data, "train"), partial(open_footage, data, "val"))
+        splits = _splits(data)
         if not names_bundle(source):
             predictor = from_checkpoint(Path(source))
             accuracy = score([predictor], splits.val()).means(predictor.name)
@@ -90,6 +89,52 @@ def export(
     )
     _print_costs(bundle)
     click.echo(bundle.location)
+
+
+@click.command("build-engine")
+@click.argument("bundle")
+@click.option(
+    "--to",
+    "words",
+    default="tensorrt-rtx",
+    show_default=True,
+    help="What to build, with commas between: tensorrt[-fp16|-int8], tensorrt-rtx[-fp16|-int8].",
+)
+@click.option(
+    "--data", metavar="SPEC", help="Footage to calibrate INT8 with and to judge it by, as for export."
+)
+def build_engine(bundle: str, words: str, data: str | None) -> None:
+    """Build TensorRT engines of BUNDLE for the GPU of this machine, and keep them where its backends look."""
+    with needs("export"):
+        from uva_edge.export.bundles import export_bundle
+        from uva_edge.export.tensorrt import EngineOptions
+    from uva_edge.bundle import Bundle
+    from uva_edge.errors import OptionError
+    from uva_edge.runtimes.engines import WORDS, capability_here, place_of
+
+    asked = tuple(words.split(","))
+    if unknown := [word for word in asked if not word.startswith(tuple(WORDS.values()))]:
+        raise OptionError(
+            f"engines are of {' or '.join(WORDS.values())}; got {', '.join(map(repr, unknown))}"
+        )
+    opened, capability = Bundle.open(bundle), capability_here()
+    splits = None if data is None else _splits(data)
+    for word in asked:
+        # The full TensorRT builds for this GPU by itself.
+        options = EngineOptions(capabilities=(capability,) if word.startswith(WORDS["tensorrt_rtx"]) else ())
+        place = place_of(opened, word, capability)
+        built = export_bundle(
+            opened.location, place, name=opened.name, to=(word,), splits=splits, engines=options
+        )
+        click.echo(built.location)
+
+
+def _splits(data: str) -> Splits:
+    with needs("train"):
+        from uva_edge.data.sources import open_footage
+    from uva_edge.export.artifacts import Splits
+
+    return Splits(partial(open_footage, data, "train"), partial(open_footage, data, "val"))
 
 
 def _print_costs(bundle: Bundle) -> None:

@@ -27,7 +27,8 @@ def predictor_options(command: Command) -> Command:
             "--backend",
             default="auto",
             show_default=True,
-            help="auto, fastest (measures here and remembers), onnxruntime, openvino or torch.",
+            help="auto, fastest (measures here and remembers), tensorrt, tensorrt_rtx, cuda, onnxruntime, openvino "
+            "or torch.",
         ),
         click.option(
             "--bundle", default="uva-64", show_default=True, help="Shipped name, directory or .zip."

@@ -113,7 +113,11 @@ int uva_step(void *state, const uint8_t *rgb, float *map)
         memcpy(stream->features, stream->arena->current, sizeof stream->features);
         stream->mark = UVA_RUNNING;
     }
+#if UVA_LOOKAHEAD
+    uva_head(stream->arena, stream->features, stream->arena->current, map);
+#else
     uva_head(stream->arena, stream->arena->current, stream->features, map);
+#endif
     memcpy(stream->features, stream->arena->current, sizeof stream->features);
     return UVA_OK;
 }

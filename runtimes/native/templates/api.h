@@ -34,7 +34,8 @@ int uva_reset(void *state);
 /* Gives a stream another arena; it keeps what it remembers. */
 int uva_move(void *state, void *arena, size_t arena_bytes);
 
-/* The next frame of a stream, [rows][columns][3] RGB (uva_frame_... make it), to its map, [rows][columns] in [0, 1]. */
+/* The next frame of a stream, [rows][columns][3] RGB (uva_frame_... make it), to its map, [rows][columns] in [0, 1].
+   A network that compares a frame with the one after it (pairing "lookahead") gives the map of the frame before. */
 int uva_step(void *state, const uint8_t *rgb, float *map);
 
 /* What a stream remembers, f_s of its last frame, as float [features][state_rows][state_columns]: as the other
