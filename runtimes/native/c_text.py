@@ -45,6 +45,6 @@ def comment(lines: Sequence[str]) -> str:
     wrapped = []
     for line in lines:
         printable = "".join(letter if letter.isprintable() else " " for letter in line)
-        harmless = re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", lambda found: f"{found[0]} ", printable)
+        harmless = re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", printable)
         wrapped += textwrap.wrap(harmless, _COMMENT - len("   ") - len(" */"))
     return "/* " + "\n   ".join(wrapped) + " */\n" if wrapped else ""
