@@ -69,7 +69,8 @@ class Topology:
         """Raises SessionError for another family."""
         if network.family != FAMILY:
             raise SessionError(f"the C is of the family {FAMILY}; this network is {network.family}")
-        return cls.of_options(contract.resolution, network.options)
+        of_contract = {"pairing": contract.pairing, "output": contract.output}
+        return cls.of_options(contract.resolution, {**network.options, **of_contract})
 
     @classmethod
     def of_options(cls, resolution: int, options: Mapping[str, Any]) -> Topology:

@@ -254,7 +254,7 @@ def test_int8_is_measured_where_it_passed_its_gate(
     install: Callable[..., None],
 ) -> None:
     install(fake("alpha", seconds=0.002), fake("beta", formats=("openvino",), seconds=milliseconds / 1000))
-    parity = {"cc_stills": gate, "cc_clips": gate, "nss_loss": 0.0}
+    parity = {"cc_stills": gate, "cc_clips": gate, "cc_golden": gate, "nss_loss": 0.0}
     both = tiny(
         ("onnx-fp32", "onnx", "fp32", None), ("ir-int8", "openvino", "int8", None, parity), name="both"
     )
