@@ -275,6 +275,19 @@ static void uva_lay_out(const uint8_t *values, int32_t size, int32_t channels, p
     }
 }
 
+/* `values` to `wide`, 128 times as large: a pair of pixels of a quad are eight neighbours in both. */
+static void uva_widen(const uint8_t *values, int16_t *wide, int32_t count)
+{
+    for (int32_t at = 0; at < count; at += 64) {
+        for (int run = 0; run < 8; run++) {
+            const uint8_t *from = values + at + run % 4 * 16 + run / 4 * 8;
+            for (int i = 0; i < 8; i++) {
+                wide[at + run * 8 + i] = (int16_t)(from[i] << 7);
+            }
+        }
+    }
+}
+
 /* The decoder: arena->shared.paths to logits, int32 [R][R]. */
 static const int32_t *uva_decode(uva_arena *arena)
 {
@@ -292,11 +305,7 @@ static const int32_t *uva_decode(uva_arena *arena)
     int32_t *logits = sums + (ptrdiff_t)half * half * UVA_PANEL;
 
     uva_multiply(&uva_mix, &paths, &mixed, size, tiles);
-    for (int32_t i = 0; i < UVA_QUARTER * UVA_QUARTER * UVA_FUSED; i++) {
-        const int32_t lane = i % 64;
-        const int32_t pixel = lane / 32 * 2 + lane % 8 / 4;
-        arena->middle.kept[i] = (int16_t)(arena->values[i / 64 * 64 + lane % 32 / 8 * 16 + pixel * 4 + lane % 4] << 7);
-    }
+    uva_widen(arena->values, arena->middle.kept, UVA_QUARTER * UVA_QUARTER * UVA_FUSED);
     for (int block = 0; block < 2; block++) {
         uva_run_block(&uva_fuse[block], arena, arena->values, fused, arena->middle.kept, arena->middle.kept, arena->values, fused);
     }
