@@ -102,7 +102,7 @@ class Model:
         functions = {
             "init": function("init", status, pointer, pointer, size),
             "move": function("move", status, pointer, pointer, size),
-            "step": function("step", status, pointer, pointer, pointer),
+            "clip": function("clip", status, pointer, pointer, ctypes.c_int32, pointer),
             "save": function("save", status, pointer, pointer),
             "restore": function("restore", status, pointer, pointer),
             "frame_nv12": function(
@@ -165,16 +165,11 @@ class Model:
 
     def steps(self, memory: Block, frames: Frames, maps: Maps) -> None:
         """Consecutive frames of the stream in `memory`."""
-        step, stream = self.functions["step"], memory.address
-        frame, saliency = frames.ctypes.data, maps.ctypes.data
-        frame_bytes, map_bytes = frames.nbytes // len(frames), maps.nbytes // len(maps)
         arena = self._arena()
         try:
-            self.call("move", stream, arena.address, arena.size)
-            for index in range(len(frames)):
-                code = step(stream, frame + index * frame_bytes, saliency + index * map_bytes)
-                if code:
-                    raise SessionError(f"native: step failed: {self.strerror(code).decode()}")
+            self.call("move", memory.address, arena.address, arena.size)
+            # One call for all: between calls the threads of a process take turns.
+            self.call("clip", memory.address, frames.ctypes.data, len(frames), maps.ctypes.data)
         finally:
             self.arenas.append(arena)
 

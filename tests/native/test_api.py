@@ -275,3 +275,19 @@ def test_streams_run_in_threads(compiled: Callable[[str], Library], precision: s
         for _ in range(3):
             for found, maps in zip(pool.map(library.clip, clips), expected, strict=True):
                 np.testing.assert_array_equal(found, maps)
+
+
+def test_a_clip_is_frame_after_frame(
+    library: Library, stream: Stream, precision: str, expected: Callable[[str], NDArray[np.float32]]
+) -> None:
+    maps = Guarded(len(FRAMES) * SIDE**2 * 4)
+    rgb = np.ascontiguousarray(FRAMES)
+    pointer, clip = ctypes.c_void_p(rgb.ctypes.data), library.function("clip")
+    assert clip(stream.state.pointer, pointer, ctypes.c_int32(len(FRAMES)), maps.pointer) == 0
+    maps.check()
+    np.testing.assert_array_equal(maps.bytes.view(np.float32).reshape(-1, SIDE, SIDE), expected(precision))
+    for frames in (0, -1):
+        assert clip(stream.state.pointer, pointer, ctypes.c_int32(frames), maps.pointer) == SIZE
+    assert clip(stream.state.pointer, None, ctypes.c_int32(1), maps.pointer) == NULL
+    assert clip(stream.state.pointer, pointer, ctypes.c_int32(1), None) == NULL
+    assert clip(None, pointer, ctypes.c_int32(1), maps.pointer) == NULL

@@ -122,6 +122,22 @@ int uva_step(void *state, const uint8_t *rgb, float *map)
     return UVA_OK;
 }
 
+int uva_clip(void *state, const uint8_t *rgb, int32_t frames, float *maps)
+{
+    int status = uva_check(state);
+    if (status == UVA_OK && frames < 1) {
+        status = UVA_ERROR_SIZE;
+    }
+    if (status == UVA_OK && (rgb == NULL || maps == NULL)) {
+        status = UVA_ERROR_NULL;
+    }
+    for (int32_t frame = 0; status == UVA_OK && frame < frames; frame++) {
+        const ptrdiff_t pixels = (ptrdiff_t)frame * UVA_ROWS * UVA_COLUMNS;
+        status = uva_step(state, rgb + 3 * pixels, maps + pixels);
+    }
+    return status;
+}
+
 int uva_save(const void *state, float *features)
 {
     const uva_stream *stream = state;

@@ -38,6 +38,9 @@ int uva_move(void *state, void *arena, size_t arena_bytes);
    A network that compares a frame with the one after it (pairing "lookahead") gives the map of the frame before. */
 int uva_step(void *state, const uint8_t *rgb, float *map);
 
+/* The same for `frames` consecutive ones, at least 1, each behind the other: an archive. */
+int uva_clip(void *state, const uint8_t *rgb, int32_t frames, float *maps);
+
 /* What a stream remembers, f_s of its last frame, as float [features][state_rows][state_columns]: as the other
    artifacts of the bundle have it. Before the first frame there is none: UVA_ERROR_STATE. */
 int uva_save(const void *state, float *features);
