@@ -78,7 +78,50 @@ class Integers:
                 raise SessionError(
                     f"integer constant {name}: expected {dtype} {shape}, got {found.dtype} {found.shape}"
                 )
+        _expect_ranges(arrays)
         return cls(topology, arrays)
+
+
+_BOUNDS: Final = {
+    # By the last word of a name: what the C computes with stays within its integers, whatever the frames are.
+    "weight": (-63, 63),
+    "bias": (-(2**30), 2**30),
+    "multiplier": (0, 2**15 - 1),
+    "shift": (0, 24),
+    "gain": (-(2**14), 2**14),
+    "residual": (0, 2**14),
+    "narrow": (1, 2**15 - 1),
+    "zero": (0, 255),
+    "mean": (0, 2**31 - 1),
+    "score": (0, 2**31 - 1),
+    "cap": (1, 2**31 - 1),
+}
+_SUMMED: Final = ("squeeze", "excite")
+"""Times int16 and added up, over the first axis, in int32."""
+
+
+def _expect_ranges(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raises SessionError for numbers with which a sum could overflow."""
+    multiplier, cap = (int(arrays[f"peak.{name}"][0]) for name in ("multiplier", "cap"))
+    if multiplier * cap >= 2**31:
+        raise SessionError(
+            f"integer constants: peak.multiplier times peak.cap is {multiplier * cap}, no int32"
+        )
+    for name, array in arrays.items():
+        word = name.rpartition(".")[2]
+        if word in _SUMMED:
+            low, high, array = 0, 2**16 - 1, np.abs(array.astype(np.int64)).sum(axis=0)
+        elif name == "peak.multiplier":
+            low, high = 1, 2**31 - 1
+        elif word in _BOUNDS:
+            low, high = _BOUNDS[word]
+        else:
+            low, high = 0, np.finfo(np.float32).max  # the state's scale
+        if not ((array >= low) & (array <= high)).all():
+            raise SessionError(
+                f"integer constants: {name} has values from {array.min()} to {array.max()}, expected {low} to {high}; "
+                "export the bundle again"
+            )
 
 
 def layout(topology: Topology) -> list[tuple[str, tuple[str, tuple[int, ...]]]]:
