@@ -176,28 +176,32 @@ static void uva_convolve(const uva_product *product, const uva_source *source, c
     }
 }
 
-/* 3x3, every channel by itself, then ReLU6. `from` has a margin of zeros of one pixel around, weights are [9][channels]. */
+/* 3x3, every channel by itself, then ReLU6. `from` has a margin of zeros of one pixel around, weights are [9][channels].
+   Rows are outermost: the three that a row of the output sees stay in the first cache for all channels. */
 static void uva_depthwise(const float *weight, const float *bias, const float *from, float *to, int32_t channels,
                           int32_t size, int32_t stride)
 {
     const ptrdiff_t row = (ptrdiff_t)(size + 2) * channels;
     const int32_t out = uva_strided(size, stride);
-    for (int32_t channel = 0; channel < channels; channel += UVA_WIDTH) {
-        uva_vector w[9];
-        uva_vector start = uva_load(bias + channel);
-        for (int tap = 0; tap < 9; tap++) {
-            w[tap] = uva_load(weight + tap * channels + channel);
-        }
-        for (int32_t y = 0; y < out; y++) {
+    for (int32_t y = 0; y < out; y++) {
+        for (int32_t channel = 0; channel < channels; channel += UVA_WIDTH) {
+            const float *at = from + (ptrdiff_t)y * stride * row + channel;
+            float *after = to + (ptrdiff_t)y * out * channels + channel;
+            uva_vector w[9];
+            uva_vector start = uva_load(bias + channel);
+            for (int tap = 0; tap < 9; tap++) {
+                w[tap] = uva_load(weight + tap * channels + channel);
+            }
             for (int32_t x = 0; x < out; x++) {
-                const float *at = from + (ptrdiff_t)y * stride * row + (ptrdiff_t)x * stride * channels + channel;
                 uva_vector sum = start;
                 for (int line = 0; line < 3; line++) {
                     for (int tap = 0; tap < 3; tap++) {
                         sum = uva_multiply_add(uva_load(at + line * row + tap * channels), w[3 * line + tap], sum);
                     }
                 }
-                uva_store(to + ((ptrdiff_t)y * out + x) * channels + channel, uva_clip6(sum));
+                uva_store(after, uva_clip6(sum));
+                at += (ptrdiff_t)stride * channels;
+                after += channels;
             }
         }
     }
