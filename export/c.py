@@ -11,6 +11,7 @@ from uva_edge.manifest import Contract
 from uva_edge.runtimes.backend import Frames, Run
 from uva_edge.runtimes.conformance import run_chained
 from uva_edge.runtimes.native.build import probe_compiler
+from uva_edge.runtimes.native.c_text import literal
 from uva_edge.runtimes.native.compiled import Model
 from uva_edge.runtimes.native.constants import Constants
 from uva_edge.runtimes.native.source import Facts, Origin, Source, fragment, generate
@@ -106,7 +107,7 @@ def _selftest(source: Source, facts: Facts, contract: Contract, reference: Run) 
 
 
 def _values(row: NDArray[np.float32]) -> str:
-    return ", ".join(f"{np.format_float_scientific(value, trim='0', exp_digits=1)}f" for value in row)
+    return ", ".join(literal(value) for value in row.tolist())
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
