@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.bounded import read_bytes
 from uva_edge.errors import DataError, ManifestError
 from uva_edge.strict_json import between, decode, encode, parse
+from uva_edge.whole_files import read_bytes
 
 SCHEMA: Final = 1
 MAX_REPORT_BYTES: Final = 64 << 20
