@@ -113,6 +113,7 @@ LIGHT = tuple(
 # What the runtimes may use of the rest: the modules that need no torch.
 FOR_RUNTIMES = (
     "archive",
+    "bounded",
     "bundle",
     "environment",
     "errors",
