@@ -180,8 +180,9 @@ def _run_group(
             finally:
                 session.close()
             return
+    status, reason = refusal
     for case in group:
-        yield Outcome(case, *refusal)
+        yield Outcome(case, status, reason)
 
 
 def refusal_of(bundle: Bundle, backend: Backend, threads: int) -> tuple[Status, str] | None:

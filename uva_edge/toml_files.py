@@ -23,6 +23,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
             text = file.read(MAX_TOML_BYTES + 1)
         if len(text) > MAX_TOML_BYTES:
             raise ValueError(f"more than {MAX_TOML_BYTES} bytes")
-        return tomllib.loads(text.decode())
+        values: dict[str, Any] = tomllib.loads(text.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected {what} in TOML; {error}") from None
+    return values

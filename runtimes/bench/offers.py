@@ -28,6 +28,11 @@ class Offer:
     def backend(self) -> Backend:
         return self.plan.backend
 
+    @property
+    def name(self) -> str:
+        """Of its row."""
+        return f"{self.backend.name}/{self.precision}"
+
 
 def offers(
     bundle: Bundle,

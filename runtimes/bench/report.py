@@ -122,6 +122,7 @@ def read_report(path: Path) -> Report:
         DataError: there is no such file, it is larger than `MAX_REPORT_BYTES`, or not a report of this schema.
     """
     try:
-        return decode(Report, parse(read_bytes(path, MAX_REPORT_BYTES, "the JSON of a report")))
+        report: Report = decode(Report, parse(read_bytes(path, MAX_REPORT_BYTES, "the JSON of a report")))
     except ManifestError as error:
-        raise DataError(f"{path}: {error}; make it again with `uva-edge bench -o`") from None
+        raise DataError(f"{path}: {error}; make it again with `uva-edge bench --report`") from None
+    return report

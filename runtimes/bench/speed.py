@@ -49,7 +49,8 @@ class Timing:
 
     @property
     def total(self) -> NDArray[np.float64]:
-        return np.sum([self.stages[name] for name in STAGES], axis=0)
+        total: NDArray[np.float64] = np.sum([self.stages[name] for name in STAGES], axis=0)
+        return total
 
     @property
     def slowed(self) -> float:

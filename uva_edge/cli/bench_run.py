@@ -115,7 +115,7 @@ def run(asked: Asked, tell: Tell) -> tuple[Report, list[WorstFrame]]:
         uva_edge=uva_edge.__version__,
         machine=probe().as_dict(),
         conditions=describe(before, after, metered=bool(host.energy_uj())),
-        remarks=(*remarks(before, after, usable_cores()), *slowed),
+        remarks=(*remarks(before, after, usable_cores()), *slowed) if "speed" in asked.checks else (),
         options=asdict(asked),
         bundles=tuple(map(_facts, opened)),
         results=tuple(results),

@@ -13,11 +13,12 @@ import click
 
 from uva_edge.errors import OptionError
 
-from .shared import json_option, make_console, parse_size, table
+from .result_tables import print_results
+from .shared import json_option, make_console, parse_size
 
 if TYPE_CHECKING:
     from uva_edge.runtimes.bench.profile import Floors
-    from uva_edge.runtimes.bench.report import Report, Result, WorstFrame
+    from uva_edge.runtimes.bench.report import Report, WorstFrame
 
     from .bench_run import Asked
 
@@ -125,7 +126,10 @@ def bench(
     if as_json:
         click.echo(report.to_json())
     else:
-        _print(report)
+        print_results(report.results)
+        for remark in report.remarks:
+            click.echo(remark)
+        click.echo(_verdict(report))
     sys.exit(0 if report.passed else 1)
 
 
@@ -217,56 +221,8 @@ def _compare(before: Path, after: Path, max_slowdown: float, as_json: bool) -> N
     sys.exit(1 if comparison.regressed else 0)
 
 
-# --- as text --------------------------------------------------------------------------------------------
-
-_COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
-    # kind -> heading -> figure and its form
-    "golden": {
-        "map error": ("max_abs_map", ".1e"),
-        "NMSE": ("nmse", ".1e"),
-        "CC": ("min_cc", ".5f"),
-        "drift": ("drift", ".0e"),
-    },
-    "task": {
-        "NSS": ("nss", ".3f"),
-        "of float32": ("nss_reference", ".3f"),
-        "CC": ("cc", ".3f"),
-        "AUC": ("auc", ".3f"),
-    },
-    "speed": {
-        "FPS": ("fps", ".0f"),
-        "p50 ms": ("total_p50_ms", ".2f"),
-        "p99 ms": ("total_p99_ms", ".2f"),
-        "first": ("first_frame_ms", ".0f"),
-        "MB": ("rss_mb", ".0f"),
-    },
-}
-
-
-def _print(report: Report) -> None:
-    console = make_console()
-    for bundle in report.bundles:
-        for kind, columns in _COLUMNS.items():
-            rows = [item for item in report.results if (item.bundle, item.kind) == (bundle.name, kind)]
-            shown = [row for row in rows if row.figures]
-            if shown:
-                cells = [(row.case, row.status, *_cells(row, columns)) for row in shown]
-                console.print(table((f"{bundle.name}, {kind}", "status", *columns), cells))
-            for status, words in dict.fromkeys((row.status, _told(row)) for row in rows if not row.figures):
-                console.print(f"{words}: {status}", markup=False)
-            for row in rows:
-                if row.status == "FAIL" and row.figures:
-                    console.print(f"{row.case}: FAIL, {row.message}", markup=False)
-    for remark in report.remarks:
-        console.print(remark, markup=False)
-    console.print("PASS" if report.passed else "FAIL")
-
-
-def _told(row: Result) -> str:
-    """Whole backends are skipped, for one reason."""
-    name = row.case if row.status == "FAIL" else row.case.partition("/")[0]
-    return f"{name}, {row.kind}, {row.message}"
-
-
-def _cells(row: Result, columns: dict[str, tuple[str, str]]) -> list[str]:
-    return [format(row.figures[name], form) if name in row.figures else "" for name, form in columns.values()]
+def _verdict(report: Report) -> str:
+    if report.passed:
+        return "PASS"
+    failed = any(result.status == "FAIL" for result in report.results)
+    return "FAIL" if failed else "FAIL: nothing was checked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from typing import Final
 from uva_edge.bundle import Bundle
 from uva_edge.data.footage import Footage
 from uva_edge.errors import BackendError, DataError
-from uva_edge.runtimes.bench.offers import Offer
-from uva_edge.runtimes.bench.report import Bound, Result
+from uva_edge.runtimes.bench.offers import Offer, offers
+from uva_edge.runtimes.bench.report import Bound, Result, Status
 from uva_edge.training.predictors import from_bundle
 from uva_edge.training.scoring import Predictor, Scores, score
 
 _METRICS: Final = ("nss", "cc", "auc", "teacher_cc")
-REFERENCE: Final = ("onnxruntime", "torch", "native", "openvino")
+_REFERENCES: Final = ("onnxruntime", "torch", "native", "openvino")
 """Whose float32 the others are held against, the first that runs: the base installation has it."""
 
 
@@ -60,15 +61,15 @@ def task_results(
     Raises:
         DataError: there is nothing known of the footage, or too much of it is damaged.
     """
-    rows: dict[int, Result] = {}
+    reference = _reference(bundle)
+    refused = {offer.name: offer.refusal for offer in available if offer.refusal}
     with ExitStack() as stack:
-        predictors: dict[int, Predictor] = {}
-        for place, offer in enumerate(available):
-            if offer.refusal:
-                rows[place] = _row(bundle, offer, *offer.refusal)
+        predictors: dict[str, Predictor] = {}
+        for offer in (*available, *([reference] if reference else [])):
+            if offer.name in predictors or offer.name in refused:
                 continue
             try:
-                predictors[place] = stack.enter_context(
+                predictors[offer.name] = stack.enter_context(
                     from_bundle(
                         bundle.location,
                         backend=offer.backend.name,
@@ -77,12 +78,21 @@ def task_results(
                     )
                 )
             except BackendError as error:
-                rows[place] = _row(bundle, offer, "FAIL", str(error))
-        if predictors:
-            scores = score(list(predictors.values()), footage, progress=progress)
-            found = {place: _means(scores, predictor.name) for place, predictor in predictors.items()}
-            rows |= _judged(bundle, available, found, least_nss)
-    return [rows[place] for place in sorted(rows)]
+                refused[offer.name] = ("FAIL", str(error))
+        scores = score(list(predictors.values()), footage, progress=progress) if predictors else None
+        found = {name: _means(scores, predictor.name) for name, predictor in predictors.items() if scores}
+    expected = found.get(reference.name) if reference else None
+    return [
+        _row(bundle, offer, *refused[offer.name])
+        if offer.name in refused
+        else _judged(bundle, offer, found[offer.name], expected, least_nss)
+        for offer in available
+    ]
+
+
+def _reference(bundle: Bundle) -> Offer | None:
+    floats = offers(bundle, _REFERENCES, ("fp32",))
+    return next((offer for offer in floats if offer.refusal is None), None)
 
 
 def _means(scores: Scores, predictor: str) -> dict[str, float]:
@@ -99,38 +109,27 @@ def _means(scores: Scores, predictor: str) -> dict[str, float]:
 
 
 def _judged(
-    bundle: Bundle, available: Sequence[Offer], found: dict[int, dict[str, float]], least_nss: float | None
-) -> dict[int, Result]:
-    floats = {available[place].backend.name: place for place in found if available[place].precision == "fp32"}
-    reference = next((floats[name] for name in REFERENCE if name in floats), None)
-    rows = {}
-    for place, scores in found.items():
-        offer = available[place]
-        figures, limits = dict(scores), _floors(least_nss)
-        if reference is not None:
-            expected = found[reference]
-            figures |= {f"{name}_reference": value for name, value in expected.items()}
-            limits = _tightest(limits, _bounds(expected, TASK_TOLERANCES[offer.precision]))
-        missed = [
-            f"{name} {figures[name]:.4f} < {bound:.4f}"
-            if name in figures
-            else f"{name}: not known of this footage"
-            for name, (_, bound) in limits.items()
-            if not figures.get(name, float("-inf")) >= bound
-        ]
-        if missed:
-            rows[place] = _row(bundle, offer, "FAIL", ", ".join(missed), figures, limits)
-        elif reference is None and not limits:
-            message = "scored; there is no float32 here to hold it against, and no floor was given"
-            rows[place] = _row(bundle, offer, "SKIPPED", message, figures)
-        else:
-            message = (
-                "the float32 that the others are held against"
-                if place == reference
-                else TASK_TOLERANCES[offer.precision].reason
-            )
-            rows[place] = _row(bundle, offer, "PASS", message, figures, limits)
-    return rows
+    bundle: Bundle,
+    offer: Offer,
+    scores: dict[str, float],
+    expected: dict[str, float] | None,
+    least_nss: float | None,
+) -> Result:
+    allowed = TASK_TOLERANCES[offer.precision]
+    figures = scores | {f"{name}_reference": value for name, value in (expected or {}).items()}
+    limits = _tightest(_floors(least_nss), _bounds(expected, allowed) if expected else {})
+    if not limits:
+        message = "scored; there is no float32 here to hold it against, and no floor was given"
+        return _row(bundle, offer, "SKIPPED", message, figures)
+    missed = [
+        f"{name} {figures[name]:.4f} < {bound:.4f}"
+        if name in figures
+        else f"{name}: not known of this footage"
+        for name, (_, bound) in limits.items()
+        if not figures.get(name, -math.inf) >= bound
+    ]
+    status: Status = "FAIL" if missed else "PASS"
+    return _row(bundle, offer, status, ", ".join(missed) or allowed.reason, figures, limits)
 
 
 def _floors(least_nss: float | None) -> dict[str, tuple[Bound, float]]:
@@ -159,7 +158,7 @@ def _tightest(
 def _row(
     bundle: Bundle,
     offer: Offer,
-    status: str,
+    status: Status,
     message: str,
     figures: dict[str, float] | None = None,
     limits: dict[str, tuple[Bound, float]] | None = None,
@@ -167,8 +166,8 @@ def _row(
     return Result(
         kind="task",
         bundle=bundle.name,
-        case=f"{offer.backend.name}/{offer.precision}",
-        status=status,  # type: ignore[arg-type]
+        case=offer.name,
+        status=status,
         message=message,
         figures=figures or {},
         limits=limits or {},
