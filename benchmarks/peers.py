@@ -28,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -144,14 +145,15 @@ def main(words: Sequence[str] | None = None) -> int:
     runners = [RUNNERS[name] for name in arguments.only]
     rows: list[Row] = []
     load = os.getloadavg()[0]
+    footage = chosen(open_footage(arguments.data, "val"), arguments.clips) if arguments.data else []
     with tempfile.TemporaryDirectory(prefix="uva-edge-peers-") as scratch:
         for bundle in arguments.bundles:
             # Models other than ours have no resolution of ours: they run once, with the first bundle.
-            chosen = [runner for runner in runners if runner.ours or bundle == arguments.bundles[0]]
+            fitting = [runner for runner in runners if runner.ours or bundle == arguments.bundles[0]]
             place = Path(scratch) / bundle
             place.mkdir()
-            rows += measure(bundle, chosen, place, arguments)
-    page = "\n".join([machine(load, rows, arguments), "", *table(rows)])
+            rows += measure(bundle, fitting, place, footage, arguments)
+    page = "\n".join([machine(load, rows, footage), "", *table(rows)])
     print(page)
     if arguments.write:
         replace_between(arguments.write, BEGIN, END, page)
@@ -172,7 +174,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument(
-        "--clips", type=int, default=6, help="of --data, how many of its val clips to score on"
+        "--clips", type=int, default=4, help="of --data, how many of its val clips to score on"
     )
     parser.add_argument(
         "--models", type=Path, default=Path("build/peers"), help="where converted models are kept"
@@ -189,7 +191,13 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def measure(bundle: str, runners: Sequence[Runner], place: Path, arguments: argparse.Namespace) -> list[Row]:
+def measure(
+    bundle: str,
+    runners: Sequence[Runner],
+    place: Path,
+    footage: Sequence[Footage],
+    arguments: argparse.Namespace,
+) -> list[Row]:
     """The rows of one bundle, of other models too where they are among the runners."""
     golden = Bundle.open(bundle).golden()
     own, others = place / "golden.npy", place / "scene.npy"
@@ -215,14 +223,8 @@ def measure(bundle: str, runners: Sequence[Runner], place: Path, arguments: argp
         _in_turns(peers, rows, arguments.rounds)
         for name, peer in peers.items():
             rows[name].memory = peer.ask("memory")["bytes"]
-        if arguments.data:
-            _score(
-                bundle,
-                {name: peer for name, peer in peers.items() if RUNNERS[name].trained},
-                rows,
-                place,
-                arguments,
-            )
+        if footage:
+            _score(bundle, peers, rows, footage, place)
     return list(rows.values())
 
 
@@ -237,7 +239,7 @@ def _start(row: Row, frames: Path, arguments: argparse.Namespace, stack: ExitSta
     seconds = []
     for start in range(COLD_STARTS + 1):
         began = time.perf_counter()
-        peer = Peer(runner, row.bundle, model, frames, python, frames.with_name("log.txt"))
+        peer = Peer(runner, row.bundle, model, frames, python, frames.with_name(f"{runner.name}.txt"))
         stack.callback(peer.close)
         peer.answer()
         seconds.append(time.perf_counter() - began)
@@ -293,24 +295,28 @@ def _expect_one_core(peer: Peer) -> None:
 
 
 def _in_turns(peers: dict[str, Peer], rows: dict[str, Row], rounds: int) -> None:
+    """Times and ratios of all; a peer that ends on the way is taken out."""
     for _ in range(rounds):
-        for name, peer in peers.items():
-            rows[name].seconds.append(peer.ask("time", seconds=TURN)["seconds"])
-    if REFERENCE in peers:
-        for name in peers:
-            pairs = zip(rows[REFERENCE].seconds, rows[name].seconds, strict=True)
-            rows[name].ratio = statistics.median(reference / taken for reference, taken in pairs)
+        for name, peer in list(peers.items()):
+            try:
+                rows[name].seconds.append(peer.ask("time", seconds=TURN)["seconds"])
+            except NotMeasuredError as error:
+                rows[name].refused = str(error)
+                del peers[name]
+    for name in peers if REFERENCE in peers else ():
+        pairs = zip(rows[REFERENCE].seconds, rows[name].seconds, strict=True)
+        rows[name].ratio = statistics.median(reference / taken for reference, taken in pairs)
 
 
 # --- accuracy -------------------------------------------------------------------------------------------
 
 
 def _score(
-    bundle: str, peers: dict[str, Peer], rows: dict[str, Row], place: Path, arguments: argparse.Namespace
+    bundle: str, peers: dict[str, Peer], rows: dict[str, Row], footage: Sequence[Footage], place: Path
 ) -> None:
-    """Every map of the chosen footage by every runner, scored side by side."""
-    footage = _chosen(open_footage(arguments.data, "val"), arguments.clips)
+    """Every map of the footage by every runner, scored side by side."""
     side = Bundle.open(bundle).manifest.contract.resolution
+    peers = {name: peer for name, peer in peers.items() if RUNNERS[name].trained}
     folders = {name: place / f"maps-{index}" for index, name in enumerate(peers)}
     for folder in folders.values():
         folder.mkdir()
@@ -326,7 +332,7 @@ def _score(
         rows[name].scores = scores.means(str(folder))
 
 
-def _chosen(footage: Sequence[Footage], clips: int) -> list[Footage]:
+def chosen(footage: Sequence[Footage], clips: int) -> list[Footage]:
     """All stills, and so many clips spread over the list."""
     videos = [item for item in footage if item.kind == "video"]
     kept = {
@@ -345,14 +351,17 @@ HEADS: Final = (
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Ours and those with our weights by resolution, the fastest first; then the other models."""
+
+    def place(row: Row) -> tuple[bool, str, bool, float]:
+        speed = statistics.median(row.seconds) if row.seconds else 0.0
+        return not row.runner.ours, row.bundle, bool(row.refused), speed
+
     yield f"| {' | '.join(HEADS)} |"
     yield "|---" * len(HEADS) + "|"
-    order = sorted(
-        rows, key=lambda row: (not row.runner.ours, row.bundle, statistics.median(row.seconds or [1e9]))
-    )
-    for row in order:
+    for row in sorted(rows, key=place):
         name = f"{row.bundle} {row.runner.name}" if row.runner.ours else row.runner.name
-        cells = [f"not measured: {row.refused}"] if row.refused else list(_cells(row))
+        refused = row.refused.replace("|", "/")  # which would end the cell
+        cells = [f"not measured: {refused}"] if refused else list(_cells(row))
         yield f"| {' | '.join([name, row.input, *cells])}" + " |" * (len(HEADS) - 1 - len(cells))
 
 
@@ -372,14 +381,17 @@ def _cells(row: Row) -> Iterator[str]:
     yield f"{row.memory / 1e6:.0f}"
 
 
-def machine(load: float, rows: Sequence[Row], arguments: argparse.Namespace) -> str:
+def machine(load: float, rows: Sequence[Row], footage: Sequence[Footage]) -> str:
+    """What was measured on, with which versions and which footage."""
     cpu = environment.probe_cpu()
-    versions = dict(pair for row in rows for pair in row.versions.items())
-    scored = f"all val stills and {arguments.clips} val clips" if arguments.data else "no footage to score on"
+    versions = sorted({pair for row in rows for pair in row.versions.items()})
+    counts = Counter(item.dataset for item in footage)
+    scored = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
     return (
-        f"Machine: {cpu.model}, class {cpu.processor_class}, one thread. Load before the run: {load:.2f}. uva_edge "
-        f"{__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}, "
-        f"{', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}. Accuracy: {scored}."
+        f"Machine: {cpu.model}, class {cpu.processor_class}, one thread. Load before the run: {load:.2f}. "
+        f"uva_edge {__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}, "
+        f"{', '.join(f'{name} {version}' for name, version in versions)}. "
+        f"Stills and clips of the val split that are scored: {scored}."
     )
 
 

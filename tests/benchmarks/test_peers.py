@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -36,14 +36,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def rows(bench: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The rows of some runners with uva-32, by name."""
 
-    def measure(*names: str, **options: str) -> dict[str, Any]:
+    def measure(*names: str, footage: Sequence[Any] = ()) -> dict[str, Any]:
         words = ["--only", ",".join(names), "--rounds", "2", "--bundles", "uva-32"]
         words += ["--models", str(tmp_path), "--contrib", str(tmp_path / "no-python")]
-        words += [word for name, value in options.items() for word in (f"--{name}", value)]
         arguments = bench.parse(words)
         place = tmp_path / "scratch"
         place.mkdir()
-        found = bench.measure("uva-32", [bench.RUNNERS[name] for name in names], place, arguments)
+        runners = [bench.RUNNERS[name] for name in names]
+        found = bench.measure("uva-32", runners, place, footage, arguments)
         return {row.runner.name: row for row in found}
 
     return measure
@@ -89,10 +89,10 @@ def test_maps_are_scored_as_evaluate_does(rows: Callable[..., dict[str, Any]]) -
     from uva_edge.training.predictors import from_bundle
     from uva_edge.training.scoring import score
 
-    flight = "synthetic:3:4"
-    row = rows("onnxruntime", data=flight)["onnxruntime"]
+    flight = open_footage("synthetic:3:4", "val")
+    row = rows("onnxruntime", footage=flight)["onnxruntime"]
     with from_bundle("uva-32", backend="onnxruntime", precision="fp32") as predictor:
-        scores = score([predictor], open_footage(flight, "val")).means(predictor.name)
+        scores = score([predictor], flight).means(predictor.name)
     assert scores
     assert row.scores.keys() == scores.keys()
     for dataset, values in scores.items():
@@ -146,7 +146,9 @@ def test_last_words(bench: Any, tmp_path: Path, code: int, written: str, words: 
 
 
 class Answering:
-    """A peer that answers what it was told to."""
+    """A peer that answers what it was told to; at a time of 0 it ends."""
+
+    ending: Exception
 
     def __init__(self, *, maps: Any = None, cores: float = 1.0, seconds: tuple[float, ...] = (1.0,)) -> None:
         self.maps, self.cores, self.seconds = maps, cores, iter(seconds * 3)
@@ -155,7 +157,10 @@ class Answering:
         if do == "maps":
             np.save(request["maps"], self.maps)
             return {}
-        return {"seconds": next(self.seconds), "cores": self.cores}
+        seconds = next(self.seconds)
+        if not seconds:
+            raise self.ending
+        return {"seconds": seconds, "cores": self.cores}
 
 
 @pytest.mark.parametrize(("precision", "error"), [("fp32", 2e-4), ("bf16", 0.2), ("int8", None)])
@@ -190,6 +195,18 @@ def test_ratios_are_medians_of_rounds(bench: Any) -> None:
     assert rows["torch"].ratio == 1
     assert rows["ncnn"].ratio == 3
     assert rows["ncnn"].seconds == [2.0, 2.0, 1.0]
+
+
+def test_a_peer_that_ends_on_the_way_stops_nobody_else(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answering, "ending", bench.NotMeasuredError("out of memory"), raising=False)
+    peers = {"torch": Answering(seconds=(4.0, 4.0)), "ncnn": Answering(seconds=(2.0, 0.0))}
+    rows = {name: bench.Row(bench.RUNNERS[name], "uva-32", "32x32") for name in peers}
+    bench._in_turns(peers, rows, rounds=2)
+    assert list(peers) == ["torch"]
+    assert rows["ncnn"].refused == "out of memory"
+    assert rows["torch"].ratio == 1
+    last = list(bench.table(list(rows.values())))[-1]
+    assert last.startswith("| uva-32 ncnn | 32x32 | not measured: out of memory |")
 
 
 def test_the_size_is_that_of_what_is_beyond_the_base(
@@ -230,10 +247,10 @@ def test_all_stills_are_scored_and_some_clips(bench: Any) -> None:
         for kind in ("still", "video")
         for index in range(9)
     ]
-    names = [item.name for item in bench._chosen(footage, 3)]
+    names = [item.name for item in bench.chosen(footage, 3)]
     assert names == [*(f"still {index}" for index in range(9)), "video 0", "video 4", "video 8"]
-    assert len(bench._chosen(footage, 100)) == 18
-    assert bench._chosen(footage[:9], 3) == footage[:9]
+    assert len(bench.chosen(footage, 100)) == 18
+    assert bench.chosen(footage[:9], 3) == footage[:9]
 
 
 def test_the_page_has_the_marks(bench: Any) -> None:
