@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from uva_edge.errors import OptionError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -55,6 +57,13 @@ def open_predictor(options: dict[str, Any]) -> SaliencyPredictor:
 
     bundle = options.pop("bundle")
     return SaliencyPredictor(bundle, **options)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and len(text) < 20):
+        raise OptionError(f"--size must be WIDTHxHEIGHT, such as 960x540; got {text!r}")
+    return int(width), int(height)
 
 
 def make_console(*, stderr: bool = False) -> Console:
