@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import pytest
 from media import FakeCapture
@@ -55,3 +57,86 @@ def test_absent_or_mute_camera_says_so(
     with pytest.raises(SourceError, match="camera 0: no frame can be decoded"):
         open_source("0")
     assert capture.released
+
+
+# --- names
+
+
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """/sys/class/video4linux with two like cameras, one of which has a second node, and a third one."""
+    root = tmp_path / "video4linux"
+    for number, name, index in (
+        (0, "Arducam IMX477: Arducam", 0),
+        (1, "Arducam IMX477: Arducam", 1),
+        (2, "HD Webcam", 0),
+        (3, "HD Webcam", 1),
+        (10, "HD Webcam", 0),
+        (11, "HD", 0),
+    ):
+        (root / f"video{number}").mkdir(parents=True)
+        (root / f"video{number}" / "name").write_text(f"{name}\n")
+        (root / f"video{number}" / "index").write_text(f"{index}\n")
+    (root / "v4l-subdev0").mkdir()
+    monkeypatch.setattr(camera, "_SYSFS", root)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("camera:Arducam", 0),
+        ("v4l2:arducam imx477: arducam", 0),
+        ("camera:hd", 11),  # the whole name of one, a part of the others'
+        ("7", 7),
+        ("/dev/video12", 12),
+    ],
+)
+def test_a_camera_is_found(devices: Path, text: str, number: int) -> None:
+    assert camera.camera_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "camera:webcam",
+            r"several cameras fit the name 'webcam'; there are 2 \(HD Webcam\), 10 \(HD Webcam\); give",
+        ),
+        (
+            "camera:Logitech",
+            r"no camera fits the name 'Logitech'; there are 0 \(Arducam IMX477: Arducam\), 2 \(HD",
+        ),
+        ("v4l2:", "no camera fits the name ''"),
+        ("/dev/v4l/by-id/usb-none", "leads to no camera; there are 0"),
+    ],
+)
+def test_a_name_that_is_not_one_camera_s_lists_them(devices: Path, text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(text)
+
+
+def test_no_cameras_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "_SYSFS", tmp_path / "none")
+    with pytest.raises(SourceError, match="there is no camera here"):
+        open_source("camera:any")
+
+
+def test_a_path_by_id_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "by-id" / "usb-Arducam-index0"
+    link.parent.mkdir()
+    link.symlink_to("/dev/video42")
+    monkeypatch.setattr(camera, "_LINK", f"{tmp_path}/")
+    assert camera.camera_number(str(link)) == 42
+
+
+def test_the_latest_frame_of_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may drop some; what is given is in order and stamped by the driver, and every frame is accounted for."""
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: FakeCapture([5000.0 + 100 * i for i in range(40)]))
+    with open_source("0", latest=True) as source:
+        frames = list(source)
+    seen = [int(frame.image[0, 0, 0]) for frame in frames]
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 39
+    assert len(seen) + source.dropped == 40
+    assert [frame.time for frame in frames] == pytest.approx([value / 10 for value in seen])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from media import cut, write_image
 
-from uva_edge.errors import SourceError
+from uva_edge.errors import OptionError, SourceError
 from uva_edge.runtimes.sources import NOMINAL_FPS, open_source
 
 
@@ -71,3 +73,71 @@ def test_a_damaged_first_image_is_found_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(SourceError, match=r"a\.png is empty"):
         open_source(tmp_path)
+
+
+# --- patterns
+
+
+def write_numbered(folder: Path, numbers: Iterable[int], shape: str = "f%03d.png") -> None:
+    for number in numbers:
+        write_image(folder / (shape % number), number % 200)
+
+
+def test_a_numbered_pattern_follows_its_numbers_and_tells_the_gaps(tmp_path: Path) -> None:
+    write_numbered(tmp_path, [8, 9, 10, 13, 14, 16, 1000])
+    for name in ("f12.png", "f0011.png", "g011.png", "f011.png.txt"):  # none of them is what %03d would be
+        (tmp_path / name).write_bytes(b"")
+    with open_source(tmp_path / "f%03d.png", fps=10) as source:
+        assert (source.kind, source.name, source.frame_count, source.fps) == ("images", "f%03d.png", 7, 10)
+        frames = list(source)
+    assert [frame.name for frame in frames] == [f"f{n:03d}.png" for n in (8, 9, 10, 13, 14, 16, 1000)]
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.5, 0.6, 0.8, 99.2])
+    assert source.problem is not None
+    assert source.problem.startswith(
+        "986 images are missing between f008.png and f1000.png, of number 11-12, 15, 17-999;"
+    )
+
+
+def test_a_numbered_pattern_without_gaps_is_whole(tmp_path: Path) -> None:
+    write_numbered(tmp_path, range(95, 105), "%d.png")
+    with open_source(tmp_path / "%d.png") as source:
+        assert [frame.name for frame in source] == [f"{n}.png" for n in range(95, 105)]
+    assert source.problem is None
+
+
+def test_a_glob_is_read_in_natural_order(tmp_path: Path) -> None:
+    write_numbered(tmp_path, [1, 2, 10, 7], "a%d.png")
+    write_image(tmp_path / "b.jpg", 3)
+    (tmp_path / "a.png").mkdir()
+    with open_source(tmp_path / "a*.png", fps=5) as source:
+        frames = list(source)
+    assert [frame.name for frame in frames] == ["a1.png", "a2.png", "a7.png", "a10.png"]
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert source.problem is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x%04d.png", "no file fits this pattern"),
+        ("x*.png", "no file fits this pattern"),
+        ("%d-%d.png", "expected one number in the name"),
+        ("%d-%s.png", "expected one number in the name"),
+        ("none/%d.png", "does not exist"),
+    ],
+)
+def test_a_pattern_that_names_nothing(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(tmp_path / name)
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
+    for name in ("a[1].png", "b%d.png", "c*.png"):
+        with open_source(write_image(tmp_path / name, 50)) as source:
+            assert (source.kind, source.name) == ("image", name)
+
+
+@pytest.mark.parametrize("fps", [0, -1, 1001, math.nan])
+def test_a_rate_that_is_none(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(OptionError, match="fps must be above 0"):
+        open_source(tmp_path, fps=fps)
