@@ -88,8 +88,8 @@ class Retry:
 class Reconnecting:
     """A connection that is opened again when it ends. Its losses are logged (logger `uva_edge.sources`) and counted.
 
-    Time goes on over a gap: the first picture after it is as much later than the last before it as it came later by
-    the monotonic clock. All other stamps are the stream's own.
+    Time goes on over a gap: the first picture after it is as much later than the last before it as the monotonic clock
+    says. All other stamps are the stream's own.
 
     Args:
         connect: makes a reader, or None where nothing answers.
@@ -103,7 +103,10 @@ class Reconnecting:
         self._connect, self._name, self._losses, self._retry = connect, name, losses, retry
         self._stopped = threading.Event()
         self._shift = 0.0
-        self._last = self._arrival = 0.0
+        self._last = 0.0
+        self._lag = (
+            math.inf
+        )  # the shortest way from a stamp to its arrival; decoders give their last pictures late
         self._pictures = 0
         self._given_up = ""
 
@@ -114,17 +117,17 @@ class Reconnecting:
         if picture is None:
             return None
         self._pictures += 1
-        self._arrival = time.monotonic()
         seconds = picture.seconds
         if seconds is not None and math.isfinite(seconds):
             seconds = self._last = seconds + self._shift
+        self._lag = min(self._lag, time.monotonic() - self._last)
         return Picture(picture.pixels, seconds, picture.name, picture.stamp_ns)
 
     def _next(self) -> Picture | None:
         return None if self._reader is None else self._reader.read()
 
     def _found_again(self) -> Picture | None:
-        lost, delay, attempts = self._arrival, self._retry.first, 0
+        lost, delay, attempts = time.monotonic(), self._retry.first, 0
         _log.warning("%s: lost after %d frames; trying to connect again", self._name, self._pictures)
         while time.monotonic() - lost < self._retry.give_up:
             self._drop()
@@ -138,12 +141,15 @@ class Reconnecting:
                 _log.warning("%s: %s", self._name, error)
                 continue
             if picture is not None:
-                self._resume(picture, time.monotonic() - lost)
+                self._resume(picture)
                 return picture
         self._given_up = f", and did not come back in {self._retry.give_up:g} s ({attempts} attempts)"
         return None
 
-    def _resume(self, picture: Picture, gap: float) -> None:
+    def _resume(self, picture: Picture) -> None:
+        now = time.monotonic()
+        gap = max(0.0, now - (self._last + self._lag))
+        self._lag = math.inf
         self._shift = self._last + gap - (picture.seconds or 0.0)
         self._losses.reconnects += 1
         self._losses.seconds += gap
