@@ -34,10 +34,13 @@ _GROUND = (1280, 720)
 _METRE = _GROUND[0] / 96  # pixels of ground
 _HEIGHT = 25.0
 _HOME = (48.0, 52.0)  # metres on the ground, right and down (south)
-_DELAY = 2  # steps from a command to its effect, and from a frame to its attitude
+_DELAY = 2  # steps from a command to its effect
 _LAG_S = 0.08
 _FASTEST = math.radians(90)
 _GIMBAL = 154
+_CORNERS = ((1, 1), (1, -1), (-1, -1), (-1, 1))
+# Shadow, body and windows: length, width, shift to the right and down in metres, BGR.
+_CAR = ((4.6, 2.0, 0.5, (40, 45, 45)), (4.6, 1.9, 0.0, (35, 40, 215)), (2.2, 1.5, 0.0, (60, 50, 60)))
 
 
 def ground(seed: int) -> NDArray[np.uint8]:
@@ -63,14 +66,11 @@ class Car:
         phases = np.random.default_rng(self.seed).uniform(0, 2 * np.pi, 4)
 
         def at(moment: float) -> tuple[float, float]:
-            return (
-                48
-                + 20 * math.sin(2 * math.pi * moment / 31 + phases[0])
-                + 6 * math.sin(2 * math.pi * moment / 13 + phases[1]),
-                24
-                + 9 * math.sin(2 * math.pi * moment / 23 + phases[2])
-                + 4 * math.sin(2 * math.pi * moment / 11 + phases[3]),
-            )
+            waves = [
+                math.sin(2 * math.pi * moment / period + phase)
+                for period, phase in zip((31, 13, 23, 11), phases, strict=True)
+            ]
+            return 48 + 20 * waves[0] + 6 * waves[1], 24 + 9 * waves[2] + 4 * waves[3]
 
         (x, y), (further_x, further_y) = at(time), at(time + 0.01)
         return Pose(x, y, math.atan2(further_x - x, -(further_y - y)))
@@ -184,9 +184,10 @@ class Vehicle:
         self.pump()
         self._commands.append(self.wanted)
         wanted, share = self._commands.popleft(), 1 - math.exp(-1 / FPS / _LAG_S)
-        limited = (max(-_FASTEST, min(_FASTEST, rate)) for rate in wanted)
+        limited = Direction(*(max(-_FASTEST, min(_FASTEST, rate)) for rate in wanted))
+        have = self._rates
         self._rates = Direction(
-            *(have + share * (want - have) for want, have in zip(limited, self._rates, strict=True))
+            have.yaw + share * (limited.yaw - have.yaw), have.pitch + share * (limited.pitch - have.pitch)
         )
         pitch = self.gimbal.pitch + self._rates.pitch / FPS
         self.gimbal = Direction(
@@ -223,23 +224,11 @@ class Vehicle:
         along = np.array([math.sin(pose.yaw), -math.cos(pose.yaw)])
         across = np.array([-along[1], along[0]])
         scene = self._ground.copy()
-        for length, width, shift, colour in (
-            (4.6, 2.0, 0.5, (40, 45, 45)),
-            (4.6, 1.9, 0.0, (35, 40, 215)),
-            (2.2, 1.5, 0.0, (60, 50, 60)),
-        ):
+        for length, width, shift, colour in _CAR:
             middle = np.array([pose.x + shift, pose.y + shift])
-            corners = [
-                middle + a * length / 2 * along + b * width / 2 * across
-                for a, b in ((1, 1), (1, -1), (-1, -1), (-1, 1))
-            ]
-            cv2.fillConvexPoly(
-                scene, np.rint(np.array(corners) * _METRE * 16).astype(np.int32), colour, cv2.LINE_AA, 4
-            )
+            corners = [middle + a * length / 2 * along + b * width / 2 * across for a, b in _CORNERS]
+            points = np.rint(np.array(corners) * _METRE * 16).astype(np.int32)
+            cv2.fillConvexPoly(scene, points, colour, cv2.LINE_AA, 4)
         to_frame = self.projection() @ np.diag([1 / _METRE, 1 / _METRE, 1.0])
-        return np.asarray(
-            cv2.warpPerspective(
-                scene, to_frame, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-            ),
-            np.uint8,
-        )
+        seen = cv2.warpPerspective(scene, to_frame, SIZE, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(seen, np.uint8)
