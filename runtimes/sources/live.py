@@ -8,12 +8,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from uva_edge.errors import SourceError
 
 from .source import Losses, Picture, Reader
 
 _log = logging.getLogger("uva_edge.sources")
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A reader that may wait for long."""
+
+    def stop(self) -> None:
+        """End its waiting, from any thread: its reads give None from now on."""
 
 
 class Latest:
@@ -49,10 +58,10 @@ class Latest:
         return self._reader.problem(frames, seconds)
 
     def close(self) -> None:
-        """A read that is under way is waited for: no library likes to be closed meanwhile."""
+        """A read that is under way is waited for, unless it can be ended: no library likes to be closed meanwhile."""
         with self._changed:
             self._stopped = True
-        if isinstance(self._reader, Reconnecting):
+        if isinstance(self._reader, Waiting):
             self._reader.stop()
         if self._thread is not None:
             self._thread.join()
@@ -159,7 +168,7 @@ class Reconnecting:
         return f"{self._name} stopped after {frames} frames: ended by the sender, or cut off{self._given_up}"
 
     def stop(self) -> None:
-        """End the waiting between two attempts, from any thread."""
+        """End the waiting between two attempts."""
         self._stopped.set()
 
     def close(self) -> None:

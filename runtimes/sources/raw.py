@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import select
+import threading
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from .source import NOMINAL_FPS, Losses, Picture, Reader, Source
 STDIN: Final = "-"
 
 _MAX_SIDE: Final = 16384
+_LOOK_UP_MS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,14 @@ def open_raw(
     path = None if spec == STDIN else Path(spec).absolute()
     try:
         # Without Python's buffer a frame is copied once, into its own memory.
-        file = sys.stdin.buffer if path is None else path.open("rb", buffering=0)
+        file = FileIO(0, "rb", closefd=False) if path is None else FileIO(path, "rb")
         whole = path is not None and path.is_file()
         length = path.stat().st_size if whole and path is not None else None
     except OSError as error:
         raise unreadable(path or Path(spec), error) from None
     name = "stdin" if path is None else path.name
     losses = Losses()
-    reader: Reader = _RawReader(file, layout, name, fps or NOMINAL_FPS, owned=path is not None)
+    reader: Reader = _RawReader(file, layout, name, fps or NOMINAL_FPS)
     if latest:
         if whole:
             file.close()
@@ -105,8 +108,11 @@ def open_raw(
 
 
 class _RawReader:
-    def __init__(self, file: BinaryIO, layout: RawFormat, name: str, fps: float, *, owned: bool) -> None:
-        self._file, self._layout, self._name, self._fps, self._owned = file, layout, name, fps, owned
+    def __init__(self, file: FileIO, layout: RawFormat, name: str, fps: float) -> None:
+        self._file, self._layout, self._name, self._fps = file, layout, name, fps
+        self._incoming = select.poll()
+        self._incoming.register(file, select.POLLIN)
+        self._stopped = threading.Event()
         self._frames = 0
         self._rest = 0
 
@@ -121,15 +127,25 @@ class _RawReader:
 
     def _filled(self, view: memoryview) -> int:
         filled = 0
-        while filled < len(view):
+        while filled < len(view) and self._wait():
             try:
-                count = self._file.readinto(view[filled:])  # type: ignore[attr-defined]
+                count = self._file.readinto(view[filled:])
             except OSError as error:
                 raise SourceError(f"{self._name} can't be read: {error.strerror or error}") from None
             if not count:
                 break
             filled += count
         return filled
+
+    def _wait(self) -> bool:
+        """Until there is something to read, or the end; False when it was stopped."""
+        while not self._stopped.is_set():
+            if self._incoming.poll(_LOOK_UP_MS):
+                return True
+        return False
+
+    def stop(self) -> None:
+        self._stopped.set()
 
     def problem(self, frames: int, seconds: float) -> str | None:
         if not self._rest:
@@ -141,5 +157,5 @@ class _RawReader:
         )
 
     def close(self) -> None:
-        if self._owned:
-            self._file.close()
+        self.stop()
+        self._file.close()

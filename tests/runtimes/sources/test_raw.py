@@ -113,6 +113,29 @@ def test_a_pipe_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert source.problem is None
 
 
+def test_the_latest_frame_of_a_pipe_and_closing_while_it_waits(tmp_path: Path) -> None:
+    """Its sender is alive and silent: closing does not wait for it."""
+    layout, path = RawFormat("gray", (8, 4)), tmp_path / "pipe"
+    os.mkfifo(path)
+    opened: list[Any] = []
+    thread = threading.Thread(target=lambda: opened.append(path.open("wb", buffering=0)))
+    thread.start()
+    seen = threading.Event()
+
+    def read() -> None:
+        with open_source(path, raw=layout, latest=True) as source:
+            assert next(iter(source)).image[0, 0, 0] == 7
+        seen.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    thread.join()
+    opened[0].write(bytes([7] * layout.frame_bytes + [1, 2]))
+    assert seen.wait(timeout=20)
+    reader.join()
+    opened[0].close()
+
+
 @pytest.mark.parametrize("rest", [0, 77])
 def test_the_command_predicts_standard_input(tmp_path: Path, rest: int) -> None:
     """A real process at the end of a real pipe; its maps are those of the same frames in Python."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media import FRAMES, FakeCapture, write_image
 
-from uva_edge.errors import OptionError, SourceError
+from uva_edge.errors import MissingPackageError, OptionError, SourceError
 from uva_edge.runtimes.sources import Picture, Source, open_source
 
 
@@ -100,6 +101,35 @@ def test_options_out_of_range(tmp_path: Path, arguments: dict[str, Any]) -> None
 def test_a_number_that_is_no_text_is_explained() -> None:
     with pytest.raises(OptionError, match='as text \\("0"\\), got 0'):
         open_source(0)  # type: ignore[arg-type]
+
+
+def test_a_bag_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.bag").write_bytes(b"#ROSBAG V2.0\n")
+    monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'uva-edge\[ros\]'"):
+        open_source(tmp_path / "a.bag")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("clip.mp4", {"fps": 5}, "fps is for images and raw video, which have no clock"),
+        ("clip.mp4", {"latest": True}, "whose frames all count"),
+        ("clip.mp4", {"topic": "/a"}, "a topic is of a ROS bag"),
+        ("0", {"fps": 5}, "fps is for images"),
+        ("rtsp://host/a", {"topic": "/a"}, "a topic is of a ROS bag"),
+        ("a.bag", {"fps": 5}, "fps is for images"),
+    ],
+)
+def test_options_that_mean_nothing_for_a_source(
+    videos: dict[str, Path], tmp_path: Path, name: str, arguments: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "a.bag").write_bytes(b"#ROSBAG V2.0\n")
+    path = {"clip.mp4": videos["mp4"], "a.bag": tmp_path / "a.bag"}.get(name, name)
+    with pytest.raises(OptionError, match=message):
+        open_source(path, **arguments)
 
 
 def test_huge_frames_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
