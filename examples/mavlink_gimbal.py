@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -288,24 +289,26 @@ def main() -> int:
     parser.add_argument("--bundle", default="uva-64")
     parser.add_argument("--peaks", type=int, default=8, help="looked at in each frame (default: 8)")
     args = parser.parse_args()
+    # A service manager's stop also stops the gimbal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     from uva_edge import SaliencyPredictor
     from uva_edge.errors import UvaEdgeError
     from uva_edge.runtimes.sources import open_source
 
-    link = GimbalLink(args.link, system=args.system)
+    link, place = GimbalLink(args.link, system=args.system), Path(args.source)
     try:
-        link.connect()
         with (
             SaliencyPredictor(args.bundle) as predictor,
-            open_source(args.source, latest=not Path(args.source).is_file()) as source,
+            open_source(args.source, latest=not (place.is_file() or place.is_dir())) as source,
             predictor.stream(color=source.color, yuv_range=source.yuv_range) as stream,
         ):
             hfov = math.radians(args.hfov or 0)
             camera = Pinhole(*args.intrinsics) if args.intrinsics else Pinhole.of_view(source.size, hfov)
             pilot = Pilot(camera, Direction(*map(math.radians, args.neutral)))
+            link.connect()
             fly(source, stream, pilot, link, at=args.at, moving=not args.still, peaks=args.peaks)
-    except (LinkError, UvaEdgeError) as error:
+    except (LinkError, UvaEdgeError, ValueError) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return EXIT_LINK if isinstance(error, LinkError) else 1
     except KeyboardInterrupt:

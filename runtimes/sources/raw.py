@@ -118,7 +118,7 @@ class _RawReader:
 
     def read(self) -> Picture | None:
         data = np.empty(self._layout.frame_bytes, np.uint8)
-        self._rest = self._filled(memoryview(data))
+        self._rest = self._filled(data.data)
         if self._rest < len(data):
             return None
         self._rest = 0

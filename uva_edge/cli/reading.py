@@ -54,6 +54,10 @@ def _raw_format(color: str | None, size: str | None, yuv_range: Any) -> RawForma
     from uva_edge.runtimes.sources import RawFormat
 
     if color is None and size is None:
+        if yuv_range != "limited":
+            raise OptionError(
+                f"--yuv-range is of raw video, which --format and --size tell; got {yuv_range!r}"
+            )
         return None
     if color is None or size is None:
         raise OptionError("raw video needs both --format and --size, such as --format nv12 --size 1920x1080")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
 import pytest
+from click.testing import CliRunner
 from media import FakeCapture
 
+from uva_edge.cli import main
 from uva_edge.errors import SourceError
 from uva_edge.runtimes.sources import camera, open_source
 
@@ -57,6 +60,18 @@ def test_absent_or_mute_camera_says_so(
     with pytest.raises(SourceError, match="camera 0: no frame can be decoded"):
         open_source("0")
     assert capture.released
+
+
+def test_the_command_tells_what_a_camera_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = [5000.0, 5100.0, 5200.0, 5500.0, 5600.0]
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: FakeCapture(stamps, size=(32, 24)))
+    words = ["predict", "0", "--save", "npy", "--bundle", "uva-32", "--backend", "onnxruntime", "--json"]
+    result = CliRunner().invoke(main, [*words, "-o", str(tmp_path)])
+    assert result.exit_code == 3, result.stderr
+    assert "camera 0: 2 frames dropped\n" in result.stderr
+    assert "camera 0 stopped after 5 frames" in result.stderr
+    report = json.loads(result.stdout)
+    assert (report["dropped"], report["reconnects"], report["lost_seconds"]) == (2, 0, 0.0)
 
 
 # --- names
