@@ -19,9 +19,9 @@ from types import FrameType
 from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uva_edge.errors import OptionError, OutputError, SourceError
+from uva_edge.preprocess import Frame as Pixels
 from uva_edge.saliency import Saliency
 
 from .sources import Frame, Source
@@ -29,8 +29,8 @@ from .writers import Writer
 
 _SAMPLES: Final = 4096
 
-Predict: TypeAlias = Callable[[Iterator[NDArray[np.uint8]]], Generator[Saliency, None, None]]
-"""Images, uint8 [H, W, 3] BGR, to their results in the same order; it may draw images ahead."""
+Predict: TypeAlias = Callable[[Iterator[Pixels]], Generator[Saliency, None, None]]
+"""Pixels in the source's format to their results in the same order; it may draw some ahead."""
 Results: TypeAlias = Generator[tuple[Frame, Saliency], None, None]
 
 
@@ -63,7 +63,7 @@ class Report:
         stages: "decode" (waiting for a camera included), "predict" and "write".
         problem: in words, why the source gave fewer frames than it declared, or None.
         interrupted: it was ended by Ctrl-C.
-        dropped: frames that a camera left out because they were read too slowly, see `Source.dropped`.
+        dropped, reconnects, lost_seconds: what a live source lost, see `Losses`.
         outputs: the files and directories that are in place.
     """
 
@@ -74,12 +74,14 @@ class Report:
     problem: str | None = None
     interrupted: bool = False
     dropped: int = 0
+    reconnects: int = 0
+    lost_seconds: float = 0.0
     outputs: list[Path] = field(default_factory=list)
 
 
 def process(
     source: Source,
-    push: Callable[[NDArray[np.uint8]], Saliency],
+    push: Callable[[Pixels], Saliency],
     writers: Sequence[Writer],
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -92,7 +94,8 @@ def process(
 
     Args:
         source: not iterated yet.
-        push: such as `Stream.push`: uint8 [H, W, 3] BGR to Saliency.
+        push: such as `Stream.push`, of a stream that was made for the source's `color` and `yuv_range`: `Frame.pixels`
+            to Saliency.
         writers: all of them are closed or discarded when this returns or raises.
         progress: called after each frame.
 
@@ -176,23 +179,23 @@ class _Run:
                     self._progress(self._now())
         self.problem = self._source.problem
 
-    def pushed(self, push: Callable[[NDArray[np.uint8]], Saliency]) -> Results:
+    def pushed(self, push: Callable[[Pixels], Saliency]) -> Results:
         """One frame after the other, each when it is asked for."""
         for frame in self._frames():
             with self._stages["predict"].timed():
-                saliency = push(frame.image)
+                saliency = push(frame.pixels)
             yield frame, saliency
 
     def predicted(self, predict: Predict) -> Results:
         """As `predict` has them, which may be in another thread by some frames."""
         waiting: deque[Frame] = deque()
 
-        def images() -> Iterator[NDArray[np.uint8]]:
+        def pixels() -> Iterator[Pixels]:
             for frame in self._frames():
                 waiting.append(frame)
-                yield frame.image
+                yield frame.pixels
 
-        with closing(predict(images())) as results:
+        with closing(predict(pixels())) as results:
             while True:
                 with self._stages["predict"].timed():
                     saliency = next(results, None)
@@ -249,7 +252,7 @@ class _Run:
         return Progress(self.frames, self._source.expected, seconds, self.frames / max(seconds, 1e-9))
 
     def report(self) -> Report:
-        now = self._now()
+        now, losses = self._now(), self._source.losses
         return Report(
             frames=self.frames,
             seconds=now.seconds,
@@ -257,7 +260,9 @@ class _Run:
             stages={name: stage.time() for name, stage in self._stages.items()},
             problem=self.problem,
             interrupted=self.interrupted,
-            dropped=self._source.dropped,
+            dropped=losses.dropped,
+            reconnects=losses.reconnects,
+            lost_seconds=losses.seconds,
             outputs=self._outputs,
         )
 

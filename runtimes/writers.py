@@ -274,7 +274,8 @@ class MapArray:
 class PeakTable:
     """A CSV of the strongest peaks: frame, time_s, name, rank (from 1), x, y (pixels of the frame), value.
 
-    A frame whose map has no peak has no row.
+    A last column stamp_ns is there if the source stamps its frames (`Frame.stamp_ns`). A frame whose map has no peak
+    has no row.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, peaks: int = 3) -> None:
@@ -284,14 +285,18 @@ class PeakTable:
         self.path = self._file.path
         self._peaks = peaks
         self._frames = 0
+        self._stamped = False
 
     def add(self, frame: Frame, saliency: Saliency) -> None:
         rows: list[Sequence[object]] = []
         if not self._frames:
-            rows.append(("frame", "time_s", "name", "rank", "x", "y", "value"))
+            self._stamped = frame.stamp_ns is not None
+            stamp = ("stamp_ns",) if self._stamped else ()
+            rows.append(("frame", "time_s", "name", "rank", "x", "y", "value", *stamp))
         for rank, peak in enumerate(saliency.peaks(self._peaks), 1):
             place = (f"{peak.x:.2f}", f"{peak.y:.2f}", f"{peak.value:.6f}")
-            rows.append((frame.index, f"{frame.time:.6f}", frame.name, rank, *place))
+            stamp = (str(frame.stamp_ns),) if self._stamped else ()
+            rows.append((frame.index, f"{frame.time:.6f}", frame.name, rank, *place, *stamp))
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
         with _reported(self.path):

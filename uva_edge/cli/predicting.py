@@ -12,6 +12,7 @@ from uva_edge.errors import OptionError
 
 from .folders import predict_folder
 from .outputs import EXIT_DAMAGED_SOURCE, EXIT_INTERRUPTED, Wanted, make_writers, progress_bar
+from .reading import expect_plain, losses_of, source_options, take_source_options
 from .shared import json_option, open_predictor, parse_size, predictor_options, print_json
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def demo(output: Path, seconds: float, size: str, seed: int, as_json: bool, **op
 @click.option("--peaks", default=3, show_default=True, help="Peaks per frame, in the table and ringed.")
 @click.option("--alpha", default=0.5, show_default=True, help="Opacity of the heat, 0 to 1.")
 @click.option("--resume", is_flag=True, help="Of a folder of videos, leave out those that are finished.")
+@source_options
 @predictor_options
 @json_option
 def predict(
@@ -72,15 +74,17 @@ def predict(
 ) -> None:
     """Predict the saliency of SOURCE.
 
-    SOURCE is a video, an image, a folder of images, a folder of videos (with those in its folders), a camera number,
-    or a URL such as rtsp://... .
+    SOURCE is a video, an image, a folder of images, images by a pattern ("frames/%05d.png"), a folder of videos (with
+    those in its folders), a camera (its number, or camera:NAME), a URL such as rtsp://..., a ROS bag, or with --format
+    and --size raw video (- is standard input).
     """
     from uva_edge.runtimes.folders import find_videos, is_archive
     from uva_edge.runtimes.processing import process
     from uva_edge.runtimes.sources import is_folder, open_source
 
-    wanted = Wanted(save, peaks, alpha)
+    wanted, reading = Wanted(save, peaks, alpha), take_source_options(options)
     if is_folder(source) and is_archive(Path(source)):
+        expect_plain(reading, source)
         folder = Path(source).resolve()
         place = (output or Path("out") / folder.name).resolve()
         videos = find_videos(folder, leave_out=place)
@@ -91,11 +95,17 @@ def predict(
         return
     if resume:
         raise OptionError(f"--resume is for a folder of videos; {source} is none")
-    with open_predictor(options) as predictor, open_source(source, max_frames=max_frames) as frames:
+    with (
+        open_predictor(options) as predictor,
+        open_source(source, max_frames=max_frames, **reading) as frames,
+    ):
         directory = output or Path("out") / _stem(frames)
         writers = make_writers(frames, directory, wanted)
-        with predictor.stream() as stream, progress_bar(frames.name) as progress:
+        camera = predictor.stream(color=frames.color, yuv_range=frames.yuv_range)
+        with camera as stream, progress_bar(frames.name) as progress:
             report = process(frames, stream.push, writers, progress=progress)
+    if lost := losses_of(frames):
+        click.echo(f"{frames.name}: {lost}", err=True)
     _finish(predictor, report, as_json)
 
 
