@@ -59,13 +59,6 @@ def open_predictor(options: dict[str, Any]) -> SaliencyPredictor:
     return SaliencyPredictor(bundle, **options)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdigit() and height.isdigit() and len(text) < 20):
-        raise OptionError(f"--size must be WIDTHxHEIGHT, such as 960x540; got {text!r}")
-    return int(width), int(height)
-
-
 def make_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
