@@ -29,8 +29,8 @@ CONFIDENCE: Final = 0.99
 _RESAMPLES: Final = 1000
 _FEWEST_TIMES: Final = 20
 _MOST_TIMES: Final = 1000
-_SETS_THE_CLOCK: Final = ("governor", "power")
-"""Conditions that decide how fast a processor runs; others (load, throttling) are never twice the same."""
+_GOVERNOR: Final = "governor"
+"""The condition that decides how fast the processor may run; others, as load and heat, are never twice the same."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,10 @@ def _differences(before: Report, after: Report) -> Iterator[Difference]:
     yield from _differ("cpu", *(_part(machine, "cpu") for machine in machines), spoils_times=True)
     gpus = ([_part(machine, "gpu").get("gpus")] for machine in machines)
     yield from _differ("gpu", *gpus, spoils_times=True)
-    conditions = [
-        {name: report.conditions.get(name) for name in _SETS_THE_CLOCK} for report in (before, after)
-    ]
-    yield from _differ("conditions", *conditions, spoils_times=True)
+    conditions = before.conditions, after.conditions
+    for name in dict.fromkeys([*before.conditions, *after.conditions]):
+        values = (found.get(name) for found in conditions)
+        yield from _differ(name, *values, spoils_times=name == _GOVERNOR)
     yield from _differ("uva_edge", before.uva_edge, after.uva_edge)
     for name in ("python", "platform"):
         yield from _differ(name, *(machine.get(name) for machine in machines))
@@ -192,7 +192,9 @@ def _words(value: Any) -> str:
 def _case(before: Result | None, after: Result | None, comparable: bool, max_slowdown: float) -> CaseChange:
     known = after or before
     assert known is not None  # the key came from one of the two
-    times, figures, regression = None, (), ""
+    times: TimeChange | None = None
+    figures: tuple[FigureChange, ...] = ()
+    regression = ""
     if before and after:
         if comparable:
             times = compare_times(before.series.get("total_ms", ()), after.series.get("total_ms", ()))

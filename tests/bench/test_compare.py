@@ -219,7 +219,9 @@ def test_versions_bundles_and_options_are_told_and_judged() -> None:
 def test_load_and_heat_are_never_twice_the_same() -> None:
     before = report(result())
     after = replace(before, conditions={**before.conditions, "load": "7", "throttling": "none seen"})
-    assert compare_reports(before, after).times_comparable
+    comparison = compare_reports(before, after)
+    assert comparison.times_comparable
+    assert [item.what for item in comparison.differences] == ["load", "throttling"]
 
 
 # --- forms ----------------------------------------------------------------------------------------------
