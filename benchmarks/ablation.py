@@ -24,7 +24,6 @@ from accuracy import replace_between
 from uva_edge.data.batches import Mix
 from uva_edge.data.cache import PackOptions, pack
 from uva_edge.data.sources import open_footage
-from uva_edge.models.checkpoint import replace_file
 from uva_edge.models.uva_net import UvaNet, UvaNetConfig
 from uva_edge.training.command import Machine
 from uva_edge.training.loop import RunOptions, TrainingData, train
@@ -32,6 +31,7 @@ from uva_edge.training.losses import Loss
 from uva_edge.training.recipe import CoupledRecipe, HierarchicalRecipe, Recipe, SkdRecipe
 from uva_edge.training.scoring import estimate_mean
 from uva_edge.training.validation import Validation
+from uva_edge.whole_files import replace_file
 
 COLUMNS: Final = (
     ("osie", "nss"),

@@ -15,10 +15,10 @@ from typing import Final
 
 from uva_edge.bundle import Bundle, shipped_bundles
 from uva_edge.data.sources import open_footage
-from uva_edge.models.checkpoint import replace_file
 from uva_edge.training.baselines import BASELINES
 from uva_edge.training.predictors import from_baseline, from_bundle
 from uva_edge.training.scoring import DataSetScores, Estimate, score
+from uva_edge.whole_files import replace_file
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 TITLES: Final = {"osie": "OSIE", "sun500": "SUN-500", "clips": "clips"}

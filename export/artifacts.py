@@ -17,8 +17,9 @@ from uva_edge.errors import OptionError, ParityError
 from uva_edge.extras import needs
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
+from uva_edge.runtimes.agreement import TOLERANCES, compare
 from uva_edge.runtimes.backend import Frames, Run
-from uva_edge.runtimes.conformance import TOLERANCES, compare, run_chained
+from uva_edge.runtimes.chaining import run_chained
 from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.constants import Constants, constants_of
 from uva_edge.runtimes.native.integers import Integers

@@ -9,7 +9,7 @@ import uva_edge
 from uva_edge.errors import ExportError
 from uva_edge.manifest import Contract
 from uva_edge.runtimes.backend import Frames, Run
-from uva_edge.runtimes.conformance import run_chained
+from uva_edge.runtimes.chaining import run_chained
 from uva_edge.runtimes.native.build import probe_compiler
 from uva_edge.runtimes.native.c_text import literal
 from uva_edge.runtimes.native.compiled import Model

@@ -10,8 +10,9 @@ import numpy as np
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract
 from uva_edge.metrics import nss, resize_map
+from uva_edge.runtimes.agreement import LARGEST_NSS_LOSS, LEAST_CC, correlations
 from uva_edge.runtimes.backend import Frames, Maps, Run, first_state
-from uva_edge.runtimes.conformance import LARGEST_NSS_LOSS, LEAST_CC, correlations, run_chained
+from uva_edge.runtimes.chaining import run_chained
 
 from .calibration import Evidence
 

@@ -18,9 +18,9 @@ from uva_edge.environment import ENGINES
 from uva_edge.errors import ExportError, MissingPackageError, OptionError
 from uva_edge.gpu import probe_gpus
 from uva_edge.manifest import Contract
-from uva_edge.models.checkpoint import replace_file
 from uva_edge.runtimes.engine_header import EngineHeader, Flavour
 from uva_edge.runtimes.engines import host_platform
+from uva_edge.whole_files import replace_file
 
 from .onnx import streams_of
 

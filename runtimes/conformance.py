@@ -1,106 +1,73 @@
 """Does a backend compute what the bundle promises? The golden clip, chained, on every backend that runs here.
 
-Cases are data: backend x artifact x T x S. One table drives `uva-edge verify`, the parity gate of the export and
-``tests/conformance``. A run in which nothing was checked is a failure.
+Cases are data: backend x artifact x T x streams x threads x frame format. One table drives `uva-edge verify`,
+`uva-edge bench`, the parity gate of the export and ``tests/conformance``. A run in which nothing was checked is a
+failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.bundle import Bundle
+from uva_edge.environment import usable_cores
 from uva_edge.errors import BackendError, BundleError, WrongDeviceError
-from uva_edge.golden import Golden, spread
-from uva_edge.manifest import Contract
+from uva_edge.golden import Golden
+from uva_edge.manifest import Artifact
+from uva_edge.preprocess import Color, network_input
 
-from .backend import Backend, Frames, Maps, Run, SessionOptions, first_state
+from .agreement import TOLERANCES, YUV_TOLERANCE, Errors, Tolerance, compare
+from .backend import Backend, Frames, Maps, Session, SessionOptions
+from .bench.report import Status, succeeded
+from .camera_formats import FORMATS, camera_frames, is_exact
+from .chaining import run_abreast, run_chained
 from .registry import BACKENDS, runs_family
-
-Status: TypeAlias = Literal["PASS", "FAIL", "SKIPPED"]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far from the float32 reference a result may be.
-
-    Attributes:
-        max_abs: largest absolute error of a map, and of the state in units of the state's own peak (at least 1).
-        min_cc: smallest correlation of a map with the reference map.
-        reason: why that much.
-    """
-
-    max_abs: float
-    min_cc: float
-    reason: str
-
-    def __str__(self) -> str:
-        return f"within {self.max_abs:g} and CC {self.min_cc:g}: {self.reason}"
-
-
-TOLERANCES: Final[dict[str, Tolerance]] = {
-    "fp32": Tolerance(1e-4, 0.99999, "the same arithmetic in another order"),
-    "fp16": Tolerance(2e-2, 0.999, "eleven bits of mantissa"),
-    "bf16": Tolerance(1e-1, 0.99, "eight bits of mantissa, and the error returns through the state"),
-    "int8": Tolerance(1.0, 0.99, "the gate of the export: CC with float32, stills and moving clips alike"),
-}
-
-LEAST_CC: Final = 0.99
-LARGEST_NSS_LOSS: Final = 0.01
-"""The gate of INT8 ([DESIGN]): correlation with the float maps, and the share of NSS that may be lost."""
 
 _STEPS: Final = 16
 _STREAMS: Final = 4
+_MOST_THREADS: Final = 4
+_YUV_LEVELS: Final = 2
+"""What a byte of RGB may lose on its way through YUV."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the table; `length` is T, None for the whole clip in one step; `streams` is S."""
+    """One cell of the table.
+
+    Attributes:
+        backend, artifact: their names.
+        length: T, the frames in a step; None for the whole clip in one.
+        streams: S, pieces of the clip beside each other in a step.
+        threads: of the engine.
+        color: a frame format, for the clip as a camera would give it; None for the network's own input.
+    """
 
     backend: str
     artifact: str
     length: int | None
     streams: int = 1
+    threads: int = 1
+    color: Color | None = None
 
     def __str__(self) -> str:
-        abreast = f"/S={self.streams}" if self.streams > 1 else ""
-        return f"{self.backend}/{self.artifact}/T={self.length or 'all'}{abreast}"
-
-
-@dataclass(frozen=True)
-class Errors:
-    """How far a run was from the reference, over the whole clip.
-
-    Attributes:
-        max_abs_map: largest absolute error of all maps.
-        max_abs_state: of the last state, in units of its own peak (at least 1).
-        min_cc: smallest correlation of a map with its reference.
-        first_frame, last_frame: largest absolute error of the first and of the last map; their difference is
-            the drift, what grew through the state.
-    """
-
-    max_abs_map: float
-    max_abs_state: float
-    min_cc: float
-    first_frame: float
-    last_frame: float
-
-    def as_parity(self) -> dict[str, float]:
-        """What a manifest keeps of them."""
-        return {
-            "max_abs_map": self.max_abs_map,
-            "max_abs_state": self.max_abs_state,
-            "min_cc": self.min_cc,
-        }
+        words = [self.backend, self.artifact, f"T={self.length or 'all'}"]
+        words += [f"S={self.streams}"] if self.streams > 1 else []
+        words += [f"threads={self.threads}"] if self.threads > 1 else []
+        return "/".join([*words, *([self.color] if self.color else [])])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case; `errors` is there when the engine gave numbers."""
+    """What became of a case; `errors` is there when the engine gave numbers.
+
+    PASS and FAIL were checked. UNSUPPORTED: the backend is here and can't do it; SKIPPED: it is not installed.
+    """
 
     case: Case
     status: Status
@@ -112,165 +79,158 @@ class Outcome:
         return asdict(self)
 
 
-def cases(bundle: Bundle, backends: Sequence[Backend] | None = None) -> tuple[Case, ...]:
-    """The table for a bundle: every backend, every artifact that it reads, chained at several T; and pieces of the clip
-    as streams beside each other, where the artifact takes several."""
-    limit = bundle.manifest.contract.frames_per_call
-    # The whole clip in one step, unless its memory would be out of proportion.
-    clip_lengths = (1, _STEPS, None) if limit >= _STEPS else (1, limit)
-    abreast = dict.fromkeys((1, min(_STEPS, max(1, limit // _STREAMS))))
-    table = []
+def tolerance(artifact: Artifact, case: Case) -> Tolerance:
+    """How far from the reference a case may be, and why."""
+    return TOLERANCES[artifact.precision] if case.color is None or is_exact(case.color) else YUV_TOLERANCE
+
+
+def default_threads() -> tuple[int, ...]:
+    """One thread, and as many as the process may use, up to four."""
+    return tuple(dict.fromkeys((1, min(_MOST_THREADS, usable_cores()))))
+
+
+def cases(
+    bundle: Bundle, backends: Sequence[Backend] | None = None, threads: Sequence[int] = (1,)
+) -> tuple[Case, ...]:
+    """The table for a bundle: every backend and every artifact that it reads, chained at several T and with every
+    number of threads; pieces of the clip as streams beside each other, where the artifact takes several; and one frame
+    at a time in every frame format."""
+    table: list[Case] = []
     for backend in tuple(BACKENDS.values()) if backends is None else backends:
-        if not runs_family(backend.name, bundle.manifest.network.family):
-            continue
         for artifact in bundle.manifest.artifacts:
             if artifact.format in backend.formats:
-                lengths = (artifact.frames,) if artifact.frames else dict.fromkeys(clip_lengths)
-                table += [Case(backend.name, artifact.name, length) for length in lengths]
-                if artifact.streams is None:
-                    table += [Case(backend.name, artifact.name, length, _STREAMS) for length in abreast]
+                for count in dict.fromkeys(threads):
+                    steps = _steps(bundle, Case(backend.name, artifact.name, 1, threads=count), artifact)
+                    table += steps if count == threads[0] else [case for case in steps if case.streams == 1]
+                first = Case(backend.name, artifact.name, 1, threads=threads[0])
+                table += [replace(first, color=color) for color in FORMATS]
     return tuple(table)
 
 
-def verify(bundle: Bundle, *, threads: int = 1, backends: Sequence[Backend] | None = None) -> list[Outcome]:
+def _steps(bundle: Bundle, case: Case, artifact: Artifact) -> list[Case]:
+    """A case with one frame in a step, and in steps of the other sizes."""
+    limit = bundle.manifest.contract.frames_per_call
+    if artifact.frames:
+        lengths: Iterable[int | None] = (artifact.frames,)
+    else:  # the whole clip in one step, unless its memory would be out of proportion
+        lengths = dict.fromkeys((1, _STEPS, None) if limit >= _STEPS else (1, limit))
+    table = [replace(case, length=length) for length in lengths]
+    if artifact.streams is None:
+        abreast = dict.fromkeys((1, min(_STEPS, max(1, limit // _STREAMS))))
+        table += [replace(case, length=length, streams=_STREAMS) for length in abreast]
+    return table
+
+
+def verify(
+    bundle: Bundle, *, threads: int | Sequence[int] = 1, backends: Sequence[Backend] | None = None
+) -> list[Outcome]:
     """Check a bundle's files, then run every case.
 
     Args:
-        threads: threads of each engine.
+        threads: threads of each engine, one number or several.
         backends: those to check; by default all there are.
 
     Raises:
         BundleError: a file of the bundle is not what its manifest says: then no number means anything.
         OptionError: `threads` is more than the process may use, or less than 1.
     """
-    options = SessionOptions(threads=threads)
+    counts = (threads,) if isinstance(threads, int) else tuple(threads)
+    for count in counts:
+        SessionOptions(threads=count)
     bundle.verify()
-    golden = bundle.golden()
     by_name = BACKENDS if backends is None else {backend.name: backend for backend in backends}
-    return [
-        run_case(bundle, golden, case, by_name[case.backend], options)
-        for case in cases(bundle, tuple(by_name.values()))
-    ]
+    return list(run_cases(bundle, cases(bundle, tuple(by_name.values()), counts), by_name))
 
 
 def passed(outcomes: Iterable[Outcome]) -> bool:
     """Whether something was checked and nothing failed."""
-    statuses = [outcome.status for outcome in outcomes]
-    return "FAIL" not in statuses and "PASS" in statuses
+    return succeeded(outcome.status for outcome in outcomes)
 
 
-def run_case(
-    bundle: Bundle, golden: Golden, case: Case, backend: Backend, options: SessionOptions
-) -> Outcome:
-    """Run one case; an engine that fails or is broken is a FAIL, one that is not installed is SKIPPED, and so is an
-    artifact for another device."""
+def run_cases(
+    bundle: Bundle, table: Iterable[Case], backends: Mapping[str, Backend] = BACKENDS
+) -> Iterator[Outcome]:
+    """Run cases in their order; neighbours of one backend, artifact and number of threads share a session.
+
+    An engine that fails or is broken is a FAIL, one that is not installed is SKIPPED; UNSUPPORTED is an artifact for
+    another device, a network that the backend does not know, or more threads than there are.
+    """
+    golden = bundle.golden()
+    for (name, artifact, threads), group in groupby(
+        table, lambda case: (case.backend, case.artifact, case.threads)
+    ):
+        yield from _run_group(bundle, golden, list(group), backends[name], bundle.artifact(artifact), threads)
+
+
+def _run_group(
+    bundle: Bundle, golden: Golden, group: list[Case], backend: Backend, artifact: Artifact, threads: int
+) -> Iterator[Outcome]:
+    refusal = refusal_of(bundle, backend, threads)
+    if refusal is None:
+        try:
+            session = backend.load(bundle, artifact, SessionOptions(threads=threads))
+        except WrongDeviceError as error:
+            refusal = ("UNSUPPORTED", str(error))
+        except (BackendError, BundleError) as error:
+            refusal = ("FAIL", str(error))
+        else:
+            try:
+                for case in group:
+                    yield _run(bundle, golden, case, session, tolerance(artifact, case))
+            finally:
+                session.close()
+            return
+    status, reason = refusal
+    for case in group:
+        yield Outcome(case, status, reason)
+
+
+def refusal_of(bundle: Bundle, backend: Backend, threads: int) -> tuple[Status, str] | None:
+    """Why the cases of a backend can't be run here, if that is so."""
+    family = bundle.manifest.network.family
+    if not runs_family(backend.name, family):
+        return "UNSUPPORTED", f"it runs no networks of the family {family}"
     availability = backend.probe()
     if not availability.ok:
         status: Status = "SKIPPED" if availability.status == "missing" else "FAIL"
-        return Outcome(case, status, f"{availability.reason}; {availability.fix}")
-    artifact = bundle.artifact(case.artifact)
+        return status, f"{availability.reason}; {availability.fix}"
+    if threads > usable_cores():
+        return "UNSUPPORTED", f"the process may use {usable_cores()} cores, not {threads}"
+    return None
+
+
+def _run(bundle: Bundle, golden: Golden, case: Case, session: Session, allowed: Tolerance) -> Outcome:
+    frames, problems = _inputs(bundle, golden, case)
     try:
-        session = backend.load(bundle, artifact, options)
-        try:
-            run, contract = session.run, bundle.manifest.contract
-            if case.length and case.streams > 1:
-                maps, state = run_abreast(run, contract, golden.frames, case.length, case.streams)
-            else:
-                maps, state = run_chained(run, contract, golden.frames, case.length)
-        finally:
-            session.close()
-    except WrongDeviceError as error:
-        return Outcome(case, "SKIPPED", str(error))
+        maps, state = run_clip(bundle, case, session, frames)
     except (BackendError, BundleError) as error:
         return Outcome(case, "FAIL", str(error))
-    errors, problems = compare(golden, maps, state, TOLERANCES[artifact.precision])
-    return Outcome(
-        case,
-        "FAIL" if problems else "PASS",
-        ", ".join(problems) or str(TOLERANCES[artifact.precision]),
-        errors,
+    errors, too_much = compare(golden, maps, state, allowed)
+    problems += too_much
+    return Outcome(case, "FAIL" if problems else "PASS", ", ".join(problems) or str(allowed), errors)
+
+
+def _inputs(bundle: Bundle, golden: Golden, case: Case) -> tuple[Frames, list[str]]:
+    """The clip as the network gets it, and what is wrong with it already."""
+    if case.color is None:
+        return golden.frames, []
+    frames = clip_inputs(bundle, golden, case.color)
+    lost = int(np.abs(frames.astype(np.int16) - golden.frames).max())
+    allowed = 0 if is_exact(case.color) else _YUV_LEVELS
+    return frames, [f"{case.color} to input: {lost} levels > {allowed}"] if lost > allowed else []
+
+
+def clip_inputs(bundle: Bundle, golden: Golden, color: Color) -> Frames:
+    """The golden clip from frames of a format, as `network_input` brings them to the network."""
+    grid = bundle.manifest.contract.grid
+    return np.stack(
+        [network_input(frame, grid, color=color) for frame in camera_frames(golden.frames, color)]
     )
 
 
-def run_chained(run: Run, contract: Contract, clip: Frames, length: int | None) -> tuple[Maps, NDArray[Any]]:
-    """A clip in steps of `length` frames, each from the state of the one before: maps of all frames, and the last
-    state on the host."""
-    state = first_state(contract, run, clip[:1])
-    maps = []
-    step = length or len(clip)
-    for start in range(0, len(clip), step):
-        out, state = run(clip[start : start + step], state)
-        maps.append(out)
-    return np.concatenate(maps), np.asarray(state)  # a backend may keep it in a form of its own
-
-
-def run_abreast(
-    run: Run, contract: Contract, clip: Frames, length: int, streams: int
-) -> tuple[Maps, NDArray[Any]]:
-    """Pieces of a clip as so many streams of the same calls, each from the state that the frame before it leaves.
-
-    Returns the maps of all frames and the state after the last one, as one stream has them.
-    """
-    ticks = -(-len(clip) // streams)
-    starts = spread(len(clip) - ticks + 1, streams)
-    state = first_state(contract, run, clip[np.maximum(starts - 1, 0)])
-    maps, places = [], []
-    for first in range(0, ticks, length):
-        moments = np.arange(first, min(first + length, ticks))
-        places.append((moments[:, None] + starts).ravel())
-        out, state = run(clip[places[-1]], state)
-        maps.append(out)
-    found, order = np.concatenate(maps), np.concatenate(places)
-    if len(found) == len(order):  # else `compare` says what is wrong
-        found = found[np.unique(order, return_index=True)[1]]
-    return found, np.asarray(state)[-contract.state_shape[0] :]
-
-
-def compare(
-    golden: Golden, maps: Maps, state: NDArray[Any], tolerance: Tolerance
-) -> tuple[Errors | None, list[str]]:
-    """How far the maps of the whole clip and the last state are from the reference, and what of that is too much.
-
-    There are no errors to give where an engine gave something else than numbers of the right shape.
-    """
-    if len(maps) == len(golden.frames):
-        maps = maps[golden.mapped]
-    for name, got, expected in (("maps", maps, golden.maps), ("state", state, golden.state)):
-        if (got.dtype, got.shape) != (expected.dtype, expected.shape):
-            return None, [f"{name}: expected {expected.dtype} {expected.shape}, got {got.dtype} {got.shape}"]
-    if not (np.isfinite(maps).all() and np.isfinite(state).all()):
-        return None, ["NaN or infinity in the maps or the state"]
-    errors = _errors(golden, maps, state)
-    problems = [
-        f"{name} {value:.2e} > {tolerance.max_abs:g}"
-        for name, value in (("max_abs_map", errors.max_abs_map), ("max_abs_state", errors.max_abs_state))
-        if value > tolerance.max_abs
-    ]
-    if errors.min_cc < tolerance.min_cc:
-        problems.append(f"CC {errors.min_cc:.5f} < {tolerance.min_cc:g}")
-    return errors, problems
-
-
-def _errors(golden: Golden, maps: Maps, state: NDArray[Any]) -> Errors:
-    per_frame = np.abs(maps.astype(np.float64) - golden.maps).max(axis=(1, 2))
-    reference = golden.state.astype(np.float64)
-    scale = max(1.0, float(np.abs(reference).max()))
-    return Errors(
-        max_abs_map=float(per_frame.max()),
-        max_abs_state=float(np.abs(state - reference).max()) / scale,
-        min_cc=float(correlations(maps, golden.maps).min()),
-        first_frame=float(per_frame[0]),
-        last_frame=float(per_frame[-1]),
-    )
-
-
-def correlations(maps: Maps, reference: Maps) -> NDArray[np.float64]:
-    """CC of each map with its reference. A constant map correlates with nothing but another constant: whether
-    they are the same one is for max_abs to say."""
-    a, b = (values.reshape(len(values), -1).astype(np.float64) for values in (maps, reference))
-    a_flat, b_flat = (values.max(axis=1) == values.min(axis=1) for values in (a, b))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    correlations: NDArray[np.float64] = (a_flat & b_flat).astype(np.float64)
-    norms = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    np.divide((a * b).sum(axis=1), norms, out=correlations, where=~(a_flat | b_flat))
-    return correlations
+def run_clip(bundle: Bundle, case: Case, session: Session, frames: Frames) -> tuple[Maps, NDArray[Any]]:
+    """A clip in the steps that a case says: maps of all frames, and the last state on the host."""
+    contract = bundle.manifest.contract
+    if case.length and case.streams > 1:
+        return run_abreast(session.run, contract, frames, case.length, case.streams)
+    return run_chained(session.run, contract, frames, case.length)

@@ -16,8 +16,8 @@ from uva_edge.environment import probe_cpu
 from uva_edge.errors import BackendUnavailableError, NoBackendError, OptionError
 from uva_edge.manifest import Artifact
 
+from .agreement import LARGEST_NSS_LOSS, LEAST_CC
 from .backend import Backend
-from .conformance import LARGEST_NSS_LOSS, LEAST_CC
 from .engines import build_command
 from .registry import BACKENDS, GPU, INT8_FASTER, PRIORITY, backend, runs_family
 
@@ -137,7 +137,7 @@ def candidates(bundle: Bundle, precision: str, *, unmeasured: bool = False) -> t
 
 
 def _gated_int8(bundle: Bundle, backend: Backend) -> bool:
-    plan = _fitting_plan(bundle, backend, "int8")
+    plan = fitting_plan(bundle, backend, "int8")
     if plan is None:
         return False
     found = plan.step.parity
@@ -157,7 +157,7 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
     if not runs_family(candidate.name, family):
         return Decision(candidate.name, "rejected", f"it runs no networks of the family {family}")
     wanted = _AUTO_PRECISION if precision == "auto" else precision
-    plan = _fitting_plan(bundle, candidate, wanted)
+    plan = fitting_plan(bundle, candidate, wanted)
     if plan is None:  # this first: no installation would mend it, unless there is no GPU at all
         found = candidate.installed()
         if candidate.name in GPU and not found.ok:
@@ -169,7 +169,7 @@ def plan_for(bundle: Bundle, candidate: Backend, precision: str, *, imports: boo
     return plan
 
 
-def _fitting_plan(bundle: Bundle, candidate: Backend, precision: str) -> Plan | None:
+def fitting_plan(bundle: Bundle, candidate: Backend, precision: str) -> Plan | None:
     for format_ in candidate.formats:
         fitting = [
             artifact

@@ -123,7 +123,7 @@ FOR_RUNTIMES = (
     "metrics",
     "preprocess",
 )
-FOR_RUNTIMES += ("saliency", "strict_json")
+FOR_RUNTIMES += ("kernel_files", "saliency", "strict_json", "toml_files", "whole_files")
 EXCEPTIONS = {
     ("uva_edge.runtimes.torch", "uva_edge.models.families"): "the reference is the network itself",
     ("uva_edge.runtimes.fastest", "uva_edge"): "what was measured is remembered by version",

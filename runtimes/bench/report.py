@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.bounded import read_bytes
 from uva_edge.errors import DataError, ManifestError
 from uva_edge.strict_json import between, decode, encode, parse
+from uva_edge.whole_files import read_bytes
 
 SCHEMA: Final = 1
 MAX_REPORT_BYTES: Final = 64 << 20
@@ -122,6 +122,7 @@ def read_report(path: Path) -> Report:
         DataError: there is no such file, it is larger than `MAX_REPORT_BYTES`, or not a report of this schema.
     """
     try:
-        return decode(Report, parse(read_bytes(path, MAX_REPORT_BYTES, "the JSON of a report")))
+        report: Report = decode(Report, parse(read_bytes(path, MAX_REPORT_BYTES, "the JSON of a report")))
     except ManifestError as error:
-        raise DataError(f"{path}: {error}; make it again with `uva-edge bench -o`") from None
+        raise DataError(f"{path}: {error}; make it again with `uva-edge bench --report`") from None
+    return report

@@ -21,8 +21,8 @@ from uva_edge.export.artifacts import Material, Splits  # noqa: E402
 from uva_edge.export.calibration import CHAINED, LENGTH, Evidence, calibration_clips  # noqa: E402
 from uva_edge.export.fidelity import Fidelity  # noqa: E402
 from uva_edge.export.onnx import onnx_run  # noqa: E402
+from uva_edge.runtimes.agreement import correlations  # noqa: E402
 from uva_edge.runtimes.backend import Frames, Maps, State, first_state  # noqa: E402
-from uva_edge.runtimes.conformance import correlations  # noqa: E402
 
 Pieces = Callable[..., Footage]
 

@@ -29,8 +29,9 @@ from uva_edge.export.openvino_int8 import (  # noqa: E402
     to_openvino_int8,
 )
 from uva_edge.runtimes import SaliencyPredictor  # noqa: E402
+from uva_edge.runtimes.agreement import correlations  # noqa: E402
 from uva_edge.runtimes.backend import SessionOptions  # noqa: E402
-from uva_edge.runtimes.conformance import correlations, passed, verify  # noqa: E402
+from uva_edge.runtimes.conformance import passed, verify  # noqa: E402
 from uva_edge.runtimes.openvino import openvino_core  # noqa: E402
 from uva_edge.runtimes.registry import BACKENDS  # noqa: E402
 

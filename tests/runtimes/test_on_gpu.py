@@ -13,7 +13,7 @@ import pytest
 from uva_edge.bundle import Bundle
 from uva_edge.runtimes import SaliencyPredictor
 from uva_edge.runtimes.backend import SessionOptions
-from uva_edge.runtimes.conformance import cases, run_case
+from uva_edge.runtimes.conformance import cases, run_cases
 from uva_edge.runtimes.engines import WORDS, capability_here
 from uva_edge.runtimes.registry import BACKENDS, GPU
 from uva_edge.runtimes.selection import Plan, plan_for
@@ -68,11 +68,10 @@ def sessions(backend: Any, made_for: Bundle) -> Iterator[tuple[Any, Any]]:
 
 def test_the_golden_clip(backend: Any, made_for: Bundle) -> None:
     """Every artifact that the backend reads, in every precision."""
-    golden, table = made_for.golden(), cases(made_for, [backend])
-    assert table
-    for case in table:
-        outcome = run_case(made_for, golden, case, backend, SessionOptions())
-        assert outcome.status == "PASS", f"{case}: {outcome.message}"
+    outcomes = list(run_cases(made_for, cases(made_for, [backend])))
+    assert outcomes
+    for outcome in outcomes:
+        assert outcome.status == "PASS", f"{outcome.case}: {outcome.message}"
 
 
 def test_a_replayed_graph_computes_what_the_engine_does(sessions: tuple[Any, Any], made_for: Bundle) -> None:

@@ -15,9 +15,9 @@ from uva_edge.data.augment import Augmentation
 from uva_edge.data.batches import Mix
 from uva_edge.errors import DataError, OptionError, UvaEdgeError
 from uva_edge.models.uva_net import UvaNetConfig
+from uva_edge.toml_files import MAX_TOML_BYTES
 from uva_edge.training.losses import Loss
 from uva_edge.training.recipe import (
-    MAX_TOML_BYTES,
     RECIPES,
     CoupledRecipe,
     HierarchicalRecipe,

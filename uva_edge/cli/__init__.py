@@ -16,6 +16,7 @@ import click
 import uva_edge
 from uva_edge.errors import UvaEdgeError
 
+from .benchmarking import bench
 from .checking import doctor, verify
 from .evaluating import evaluate
 from .exporting import build_engine, export
@@ -51,5 +52,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd):
+for _command in (
+    demo,
+    predict,
+    doctor,
+    verify,
+    bench,
+    train,
+    teach,
+    evaluate,
+    export,
+    build_engine,
+    import_tinyhd,
+):
     main.add_command(_command)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 import uva_edge
 
+from .result_tables import print_results
 from .shared import json_option, make_console, print_json, table
-
-if TYPE_CHECKING:
-    from uva_edge.bundle import Bundle
-    from uva_edge.runtimes.conformance import Outcome
 
 
 @click.command()
@@ -66,16 +62,22 @@ def _told_once(choices: dict[str, list[str]]) -> dict[str, list[str]]:
 
 @click.command()
 @click.argument("bundle")
-@click.option("--threads", default=1, show_default=True, help="Threads of the engines.")
+@click.option(
+    "--threads",
+    type=int,
+    multiple=True,
+    help="Of the engines; may be repeated. Default: 1, and all usable up to 4.",
+)
 @json_option
-def verify(bundle: str, threads: int, as_json: bool) -> None:
+def verify(bundle: str, threads: tuple[int, ...], as_json: bool) -> None:
     """Check BUNDLE here: its files against their hashes, its golden clip on every backend that runs."""
     from uva_edge.bundle import Bundle
     from uva_edge.runtimes import conformance
+    from uva_edge.runtimes.bench.golden import golden_result
     from uva_edge.runtimes.engines import with_built
 
     opened = with_built(Bundle.open(bundle))
-    outcomes = conformance.verify(opened, threads=threads)
+    outcomes = conformance.verify(opened, threads=threads or conformance.default_threads())
     passed = conformance.passed(outcomes)
     if as_json:
         print_json(
@@ -87,28 +89,8 @@ def verify(bundle: str, threads: int, as_json: bool) -> None:
             }
         )
     else:
-        _print_outcomes(opened, outcomes, passed)
+        print_results([golden_result(opened, outcome) for outcome in outcomes])
+        console = make_console()
+        console.print("figures are the worst of all frames and cases", style="dim")
+        console.print(f"{opened.name} ({opened.sha256[:12]}): {'PASS' if passed else 'FAIL'}")
     sys.exit(0 if passed else 1)
-
-
-def _print_outcomes(bundle: Bundle, outcomes: list[Outcome], passed: bool) -> None:
-    rows = []
-    for outcome in outcomes:
-        errors = outcome.errors
-        figures = (
-            (f"{errors.max_abs_map:.1e}", f"{errors.max_abs_state:.1e}", f"{errors.min_cc:.6f}")
-            if errors
-            else ("", "", "")
-        )
-        rows.append((str(outcome.case), outcome.status, *figures))
-    console = make_console()
-    console.print(table(("case", "status", "map error", "state error", "CC"), rows))
-    for outcome in outcomes:
-        if outcome.status == "FAIL":
-            console.print(f"{outcome.case}: FAIL, {outcome.message}", markup=False)
-    # Whole backends are skipped, or artifacts for another device: their cases have one reason.
-    skipped = {(item.case.backend, item.message): None for item in outcomes if item.status == "SKIPPED"}
-    for backend, message in skipped:
-        console.print(f"{backend}: SKIPPED, {message}", markup=False)
-    console.print("errors are the largest of the clip, CC the smallest", style="dim")
-    console.print(f"{bundle.name} ({bundle.sha256[:12]}): {'PASS' if passed else 'FAIL'}")

@@ -12,7 +12,7 @@ from uva_edge.errors import OptionError
 
 from .folders import predict_folder
 from .outputs import EXIT_DAMAGED_SOURCE, EXIT_INTERRUPTED, Wanted, make_writers, progress_bar
-from .shared import json_option, open_predictor, predictor_options, print_json
+from .shared import json_option, open_predictor, parse_size, predictor_options, print_json
 
 if TYPE_CHECKING:
     from uva_edge.runtimes import SaliencyPredictor
@@ -36,7 +36,7 @@ def demo(output: Path, seconds: float, size: str, seed: int, as_json: bool, **op
         raise OptionError(f"--seconds must be from {1 / FPS} to 4000, got {seconds}")
     with open_predictor(options) as predictor, progress_bar("flight") as progress:
         result = run_demo(
-            predictor, output, frames=frames, size=_parse_size(size), seed=seed, progress=progress
+            predictor, output, frames=frames, size=parse_size(size), seed=seed, progress=progress
         )
     _finish(predictor, result.report, as_json, extra=[result.sheet])
 
@@ -97,13 +97,6 @@ def predict(
         with predictor.stream() as stream, progress_bar(frames.name) as progress:
             report = process(frames, stream.push, writers, progress=progress)
     _finish(predictor, report, as_json)
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdigit() and height.isdigit() and len(text) < 20):
-        raise OptionError(f"--size must be WIDTHxHEIGHT, such as 960x540; got {text!r}")
-    return int(width), int(height)
 
 
 def _stem(source: Source) -> str:

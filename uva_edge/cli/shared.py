@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from uva_edge.errors import OptionError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -76,3 +78,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of WIDTHxHEIGHT; raises OptionError for anything else."""
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdigit() and height.isdigit() and len(text) < 20):
+        raise OptionError(f"--size must be WIDTHxHEIGHT, such as 960x540; got {text!r}")
+    return int(width), int(height)

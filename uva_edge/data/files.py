@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uva_edge.archive import list_members, open_archive, open_member
-from uva_edge.bounded import read_bytes
 from uva_edge.errors import BundleError, DamagedFileError, DataError
+from uva_edge.whole_files import read_bytes
 
 MAX_ARRAY_BYTES: Final = 2**30
 """The largest array that is read from an .npz: 87,000 teacher maps of 96x128."""

@@ -16,9 +16,9 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from uva_edge.bounded import read_bytes
 from uva_edge.data.files import MAX_SIDE
 from uva_edge.errors import DamagedFileError, DataError
+from uva_edge.whole_files import read_bytes
 
 MAX_BYTES: Final = 2**24
 """The largest file and the largest matrix in one: a fixation map has less than 2 MB."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from uva_edge.bounded import read_bytes
-from uva_edge.errors import DataError, OutputError
+from uva_edge.errors import DataError
 from uva_edge.models.uva_net import UvaNet, UvaNetConfig
+from uva_edge.whole_files import read_bytes, replace_file
 
 MAX_BYTES: Final = 256 * 2**20
 MAX_HEADER_BYTES: Final = 2**20
@@ -43,27 +42,6 @@ def save_checkpoint(path: Path, network: UvaNet, lineage: Mapping[str, Any]) -> 
         OutputError: the file can't be written.
     """
     replace_file(path, checkpoint_bytes(network, lineage))
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file to a temporary name and move it in place; missing parent directories are made.
-
-    Raises:
-        OutputError: the file can't be written; what stood there is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{path}: can't be written ({error.strerror or error}); free the disk or choose another place"
-        ) from error
 
 
 def read_checkpoint(path: Path) -> bytes:

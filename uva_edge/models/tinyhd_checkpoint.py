@@ -13,9 +13,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from uva_edge.bounded import read_bytes
 from uva_edge.errors import DataError
 from uva_edge.models.tinyhd import ADAPTERS, LAYERS, WINDOW, TinyHD, Variant, Widths
+from uva_edge.whole_files import read_bytes
 
 MAX_BYTES: Final = 64 << 20
 MAX_VALUES: Final = MAX_BYTES // 4

@@ -10,8 +10,8 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from uva_edge.errors import OutputError
-from uva_edge.models.checkpoint import replace_file
 from uva_edge.training.validation import Scores
+from uva_edge.whole_files import replace_file
 
 
 class Journal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
@@ -11,20 +10,15 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 from uva_edge import strict_json
 from uva_edge.data.augment import Augmentation
 from uva_edge.data.batches import Mix
-from uva_edge.errors import DataError, ManifestError, OptionError
+from uva_edge.errors import ManifestError, OptionError
 from uva_edge.models.teachers.registry import TEACHERS
 from uva_edge.models.teachers.teacher import MAX_WIDTH
 from uva_edge.models.uva_net import UvaNetConfig
+from uva_edge.toml_files import read_toml
 from uva_edge.training.losses import Loss
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 OptimizerName: TypeAlias = Literal["adamw", "adam"]
 Schedule: TypeAlias = Literal["one_cycle", "constant"]
-MAX_TOML_BYTES: Final = 2**20
 FILES: Final = ("initial", "assistant", "imagenet")
 """Fields that name a file."""
 
@@ -287,14 +281,7 @@ def read_recipe(path: Path) -> Recipe:
         DataError: it can't be read, or is no TOML.
         OptionError: it is not a recipe; the message names the field.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_TOML_BYTES + 1)
-        if len(text) > MAX_TOML_BYTES:
-            raise ValueError(f"more than {MAX_TOML_BYTES} bytes")
-        values = tomllib.loads(text.decode())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a recipe in TOML; {error}") from None
+    values = read_toml(path, "a recipe")
     try:
         return recipe_from(values)
     except OptionError as error:

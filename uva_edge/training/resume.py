@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from uva_edge.errors import DataError
-from uva_edge.models.checkpoint import replace_file
+from uva_edge.whole_files import replace_file
 
 MAX_BYTES: Final = 2**31
 _EXPECTED: Final = {"recipe", "finished", "stage", "state", "journal"}

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from uva_edge.models.checkpoint import replace_file
 from uva_edge.training.scoring import METRICS, DataSetScores, Estimate, Scores
+from uva_edge.whole_files import replace_file
 
 ROW_COLUMNS: Final = ("predictor", "dataset", "name", "kind", "frames", *METRICS)
 SUMMARY_COLUMNS: Final = ("predictor", "dataset", "metric", "mean", "low", "high", "count")

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from uva_edge.errors import DataError, OptionError
-from uva_edge.models.checkpoint import replace_file
+from uva_edge.whole_files import replace_file
 
 from .registry import build_teacher
 from .teacher import TeacherNet

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from uva_edge.data.files import checked_maps, read_arrays
 from uva_edge.data.footage import Footage, LabelledFrame
 from uva_edge.errors import DataError, OptionError, OutputError
-from uva_edge.models.checkpoint import replace_file
+from uva_edge.whole_files import replace_file
 
 from .teacher import Size, Teacher
 
