@@ -113,7 +113,6 @@ LIGHT = tuple(
 # What the runtimes may use of the rest: the modules that need no torch.
 FOR_RUNTIMES = (
     "archive",
-    "bounded",
     "bundle",
     "environment",
     "errors",

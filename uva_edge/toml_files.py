@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from uva_edge.errors import DataError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 MAX_TOML_BYTES: Final = 2**20
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The values of a TOML file; `what` it is to be is for the message of a DataError."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         with path.open("rb") as file:
             text = file.read(MAX_TOML_BYTES + 1)

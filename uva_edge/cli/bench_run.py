@@ -73,12 +73,11 @@ class Asked:
 
     def choice(self, bundle: Bundle) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Backends and precisions for a bundle."""
-        names, precisions = self.backends or tuple(BACKENDS), self.precisions or tuple(TOLERANCES)
-        if "auto" not in (*names, *precisions):
-            return names, precisions
-        if len(names) > 1 or len(precisions) > 1:
+        if "auto" not in (*self.backends, *self.precisions):
+            return self.backends or tuple(BACKENDS), self.precisions or tuple(TOLERANCES)
+        if len(self.backends) > 1 or len(self.precisions) > 1:
             raise OptionError("auto stands alone: it is one backend in one precision")
-        plan = select(bundle, names[0], precisions[0]).plan
+        plan = select(bundle, *(self.backends or ("auto",)), *(self.precisions or ("auto",))).plan
         return (plan.backend.name,), (plan.clip.precision,)
 
 
