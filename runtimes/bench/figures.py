@@ -29,21 +29,29 @@ _KNOWN: Final = {
         "largest absolute error of the last state, in units of the state's own peak",
         "error",
     ),
-    "nmse": Figure("NMSE", "mean squared error as a share of the reference's mean square", "error"),
+    "nmse": Figure(
+        "NMSE", "squared error of a map over the squares of its reference, where it is largest", "error"
+    ),
     "min_cc": Figure(
         "smallest CC",
         "correlation with the reference map, of the frame where it is smallest; 1 is equal in shape",
         "score",
     ),
     "argmax_shift_px": Figure(
-        "peak shift", "how far the brightest cell of a map moved, at most", "plain", "px"
+        "peak shift", "mean way between the peaks of a map and of its reference, in cells", "plain", "px"
     ),
-    "first_frame": Figure("error, first frame", "map error of the first frame of the clip", "error"),
+    "peak_loss": Figure(
+        "peak loss",
+        "by what share of its peak the reference is lower where the backend's map has its own, at most",
+        "error",
+    ),
+    "first_frame": Figure("first error", "map error of the first frame of the clip", "error"),
     "last_frame": Figure(
-        "error, last frame",
+        "last error",
         "map error of the last one: larger than the first frame's where errors grow through the state",
         "error",
     ),
+    "drift": Figure("drift", "error of the last frame less that of the first", "error"),
     "nss": Figure(
         "NSS",
         "saliency where people looked, in standard deviations of the map; 0 is chance",
@@ -58,7 +66,7 @@ _KNOWN: Final = {
     "sauc": Figure("sAUC", "AUC against places looked at in other frames", "score"),
     "sim": Figure("SIM", "what the map and that of where people looked have in common; 1 is equal", "score"),
     "kld": Figure("KLD", "divergence from the map of where people looked; 0 is equal", "score"),
-    "fps": Figure("FPS", "frames per second, from camera frame to map, one after the other", "rate"),
+    "fps": Figure("FPS", "frames per second, from camera frame to peaks, one after the other", "rate"),
     "load_ms": Figure("load", "time to open the artifact", "time", "ms"),
     "first_frame_ms": Figure("first frame", "time of the first frame after that", "time", "ms"),
     "rss_mb": Figure("memory", "most memory that the process had", "plain", "MB"),
@@ -67,8 +75,8 @@ _KNOWN: Final = {
 _STAGES: Final = {
     "input": "from camera frame to network input",
     "session": "the engine: from network input to map",
-    "result": "from map to the answer",
-    "total": "all of a frame: camera frame in, map out",
+    "result": "from map to peaks",
+    "total": "all of a frame: camera frame in, peaks out",
 }
 _UNITS: Final[dict[str, tuple[Style, str]]] = {
     "ms": ("time", "ms"),

@@ -17,6 +17,7 @@ from .figures import (
     show_with_unit,
     within,
 )
+from .gather import gathered
 from .pictures import data_uri, difference, heat, largest_error
 from .plots import Axis, bar, chart, distribution, errors_over_time, linear_axis, log_axis
 from .report import Bound, Kind, Report, Result, WorstFrame
@@ -78,7 +79,7 @@ def _how_to_read(by_bundle: dict[str, list[Result]]) -> list[Child]:
     results = [result for group in by_bundle.values() for result in group]
     told: list[Child] = []
     if any("fps" in result.figures for result in results):
-        text = "Bars: frames per second, from camera frame to map; longer is better."
+        text = "Bars: frames per second, from camera frame to the peaks of its map; longer is better."
         told.append(element("p", {}, text))
     if any(map(_is_timed, results)):
         text = (
@@ -139,12 +140,17 @@ def _name(result: Result) -> Child:
 def _golden(by_bundle: dict[str, list[Result]]) -> Element:
     text = (
         "The golden clip lies in the bundle with the maps that the float32 network gave for it; each case computes "
-        "it here, and this is how far it was from them. Below a figure is the limit that it was held to."
+        "it here, and this is how far it was from them. Below a figure is the limit that it was held to. Cases that "
+        "differ only in how the frames come (T, S, colour) and have the same limits share a row, with the worst of "
+        "each figure."
     )
     parts: list[Child] = [element("h2", {}, "Accuracy on the golden clip"), element("p", {}, text)]
     for bundle, results in by_bundle.items():
-        parts += [element("h3", {}, bundle), figures_table(results)]
-        traced = [result for result in results if result.series.get("error")]
+        rows = gathered(results)
+        parts += [element("h3", {}, bundle), figures_table(rows)]
+        if len(rows) < len(results):
+            parts.append(_in_detail(results))
+        traced = [result for result in rows if result.series.get("error")]
         if traced:
             parts += _traces(traced)
     return element("section", {"id": "golden"}, *parts)
@@ -208,7 +214,10 @@ def figures_table(results: Sequence[Result]) -> Element:
 
 def _in_detail(results: Sequence[Result]) -> Element:
     return element(
-        "details", {}, element("summary", {}, "All figures of these cases"), figures_table(results)
+        "details",
+        {},
+        element("summary", {}, f"All {len(results)} cases with all figures"),
+        figures_table(results),
     )
 
 
@@ -250,7 +259,9 @@ def _limit(name: str, value: float, limit: tuple[Bound, float]) -> Element:
 
 
 def _against(value: float | None, reference: float, name: str) -> Element:
-    change = f", {100 * (value / reference - 1):+.2f} %" if reference and value is not None else ""
+    change = ""
+    if reference and value is not None:
+        change = f", {round(100 * (value / reference - 1), 2) + 0.0:+.2f} %"  # + 0.0: no -0.00
     note = styled("small", "", f"reference {show(name, reference)}{change}")
     return element("span", {}, "–" if value is None else show(name, value), note)
 
