@@ -85,14 +85,19 @@ class CaseChange:
     figures: tuple[FigureChange, ...]
     regression: str
 
+    @property
+    def compared(self) -> bool:
+        """Whether both runs checked it."""
+        return {self.before, self.after} <= {"PASS", "FAIL"}
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Of two reports.
 
     Attributes:
-        regressed: a case that passed fails, or is slower beyond noise and beyond `max_slowdown`; or the reports have
-            no case in common, so that nothing was compared.
+        regressed: a case that passed fails, or is slower beyond noise and beyond `max_slowdown`; or no case was
+            checked in both runs, so that nothing was compared.
         before, after: when the runs were made.
         times_comparable: whether both ran on the same machine, set to the same speed.
     """
@@ -127,9 +132,8 @@ def compare_reports(before: Report, after: Report, max_slowdown: float = 1.1) ->
         _case(rows[0].get(key), rows[1].get(key), comparable, max_slowdown)
         for key in dict.fromkeys([*rows[0], *rows[1]])
     )
-    nothing = not any(case.before and case.after for case in cases)
     return Comparison(
-        regressed=nothing or any(case.regression for case in cases),
+        regressed=any(case.regression for case in cases) or not any(case.compared for case in cases),
         before=before.created,
         after=after.created,
         max_slowdown=max_slowdown,
