@@ -18,7 +18,7 @@ from uva_edge.extras import needs
 from uva_edge.golden import Golden
 from uva_edge.manifest import Contract, Lineage, Network
 from uva_edge.runtimes.agreement import TOLERANCES, compare
-from uva_edge.runtimes.backend import Frames, Run
+from uva_edge.runtimes.backend import Frames, Maps, Run
 from uva_edge.runtimes.chaining import run_chained
 from uva_edge.runtimes.native.backend import INTEGERS
 from uva_edge.runtimes.native.constants import Constants, constants_of
@@ -26,7 +26,7 @@ from uva_edge.runtimes.native.integers import Integers
 from uva_edge.runtimes.native.source import Facts
 from uva_edge.strict_json import encode
 
-from . import c
+from . import c, triton
 from .activations import onnx_activations, openvino_activations
 from .calibration import Evidence, calibration_clips, feeds_of
 from .fidelity import Judge
@@ -34,6 +34,7 @@ from .golden import golden_clip
 from .native_int8 import to_native_int8
 from .onnx import OPSET, onnx_run, static, streams_of, to_onnx
 from .onnx_int8 import TENSORRT, to_int8
+from .ovms import ovms_files
 from .qat import fine_tune
 from .tensorrt import FLAVOURS, LONGEST, PLAIN, EngineOptions, Precision, build_engine, half
 from .trials import Quantised
@@ -121,6 +122,11 @@ class Material:
         return golden_clip(self.subject.reference, self.subject.contract)
 
     @cached_property
+    def int8(self) -> Quantised[bytes]:
+        """The clip step in INT8 for CPUs."""
+        return to_int8(self.quantisable, self.feeds, self.judge)
+
+    @cached_property
     def for_tensorrt(self) -> Quantised[bytes]:
         return to_int8(self.quantisable, self.feeds, self.judge, integers=TENSORRT)
 
@@ -150,7 +156,10 @@ class Material:
         Raises:
             ParityError: further than the precision may be.
         """
-        maps, state = run_chained(run, self.subject.contract, self.golden.frames, 1)
+        return self.parity(what, *run_chained(run, self.subject.contract, self.golden.frames, 1), precision)
+
+    def parity(self, what: str, maps: Maps, state: NDArray[Any], precision: str) -> dict[str, float]:
+        """As `parity_of`, of maps and the last state that were computed elsewhere."""
         errors, problems = compare(self.golden, maps, state, TOLERANCES[precision])
         if errors is None or problems:
             raise ParityError(f"nothing was written, since {what} misses its gate: {', '.join(problems)}")
@@ -190,7 +199,7 @@ def _onnx(material: Material) -> list[ArtifactSource]:
 
 
 def _onnx_int8(material: Material) -> list[ArtifactSource]:
-    found = to_int8(material.quantisable, material.feeds, material.judge)
+    found = material.int8
     clip, step = {"clip-int8.onnx": found.graph}, {"step-int8.onnx": static(found.graph, 1)}
     kept, held = found.best.fidelity.as_dict(), onnx_activations(found.graph).as_details()
     how = {**held, **material.tuning, **found.as_dict()}
@@ -316,6 +325,47 @@ def _engines(word: str, precision: Precision) -> Maker:
     return maker
 
 
+def _triton(material: Material) -> list[ArtifactSource]:
+    return [_sequences(material, "fp32", material.name, material.graph, {}, material.activations)]
+
+
+def _triton_int8(material: Material) -> list[ArtifactSource]:
+    found = material.int8
+    kept = found.best.fidelity.as_dict()
+    details = {**onnx_activations(found.graph).as_details(), **material.tuning, **found.as_dict()}
+    return [_sequences(material, "int8", f"{material.name}-int8", found.graph, kept, details)]
+
+
+def _sequences(
+    material: Material,
+    precision: Literal["fp32", "int8"],
+    name: str,
+    graph: bytes,
+    kept: dict[str, float],
+    details: dict[str, Any],
+) -> ArtifactSource:
+    """The model of a Triton repository, after the golden clip went through it as a sequence."""
+    contract = material.subject.contract
+    served = triton.sequence_graph(graph, contract)
+    maps, state = triton.run_sequence(served, contract, material.golden.frames)
+    parity = {**material.parity("the graph for Triton", maps, state, precision), **kept}
+    files = triton.triton_files(served, name, contract)
+    requires = {**_ONNX, **triton.REQUIRES}
+    return ArtifactSource(
+        f"triton-{precision}", "triton", precision, 1, files, requires, parity, details, None
+    )
+
+
+def _ovms(material: Material) -> list[ArtifactSource]:
+    with needs("export"):
+        from .openvino import REQUIRES, ir_files, openvino_run, to_openvino
+    model = to_openvino(material.graph)
+    run = openvino_run(model, material.subject.contract)
+    parity = material.parity_of("the IR for OpenVINO Model Server", run, "fp32")
+    files = ovms_files(ir_files(model, "model", material.facts), material.name, "ovms")
+    return [ArtifactSource("ovms-fp32", "ovms", "fp32", None, files, REQUIRES, parity, material.activations)]
+
+
 def _tflite(material: Material) -> list[ArtifactSource]:
     from .litert import REQUIRES, tflite_run, to_tflite
 
@@ -341,6 +391,9 @@ MAKERS: Final[dict[str, Maker]] = {
     "c": _c,
     "c-int8": _c_int8,
     "tflite": _tflite,
+    "triton": _triton,
+    "triton-int8": _triton_int8,
+    "ovms": _ovms,
     "tensorrt": _engines("tensorrt", "fp32"),
     "tensorrt-fp16": _engines("tensorrt", "fp16"),
     "tensorrt-int8": _engines("tensorrt", "int8"),
@@ -364,5 +417,7 @@ def make(material: Material, to: Sequence[str]) -> list[ArtifactSource]:
     made = [source for word in MAKERS if word in to for source in MAKERS[word](material)]
     contract = material.subject.contract
     return [
-        replace(source, streams=streams_of(contract, source.frames)) for source in made + _torch(material)
+        # A server's batch is of streams, whatever T is.
+        source if source.streams is None else replace(source, streams=streams_of(contract, source.frames))
+        for source in made + _torch(material)
     ]

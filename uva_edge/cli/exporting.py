@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default="onnx",
     show_default=True,
     help="What to make, with commas between: onnx, onnx-int8, openvino, openvino-fp16, openvino-int8, tensorrt[-fp16|"
-    "-int8], tensorrt-rtx[-fp16|-int8], c, c-int8, native-int8, tflite.",
+    "-int8], tensorrt-rtx[-fp16|-int8], c, c-int8, native-int8, tflite, triton[-int8], ovms.",
 )
 @click.option("--name", help="Name of the bundle  [default: the directory's]")
 @click.option(
