@@ -29,8 +29,8 @@ CONFIDENCE: Final = 0.99
 _RESAMPLES: Final = 1000
 _FEWEST_TIMES: Final = 20
 _MOST_TIMES: Final = 1000
-_SETS_THE_CLOCK: Final = ("governor", "power")
-"""Conditions that decide how fast a processor runs; others (load, throttling) are never twice the same."""
+_GOVERNOR: Final = "governor"
+"""The condition that decides how fast the processor may run; others, as load and heat, are never twice the same."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,19 @@ class CaseChange:
     figures: tuple[FigureChange, ...]
     regression: str
 
+    @property
+    def compared(self) -> bool:
+        """Whether both runs checked it."""
+        return {self.before, self.after} <= {"PASS", "FAIL"}
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Of two reports.
 
     Attributes:
-        regressed: a case that passed fails, or is slower beyond noise and beyond `max_slowdown`; or the reports have
-            no case in common, so that nothing was compared.
+        regressed: a case that passed fails, or is slower beyond noise and beyond `max_slowdown`; or no case was
+            checked in both runs, so that nothing was compared.
         before, after: when the runs were made.
         times_comparable: whether both ran on the same machine, set to the same speed.
     """
@@ -127,9 +132,8 @@ def compare_reports(before: Report, after: Report, max_slowdown: float = 1.1) ->
         _case(rows[0].get(key), rows[1].get(key), comparable, max_slowdown)
         for key in dict.fromkeys([*rows[0], *rows[1]])
     )
-    nothing = not any(case.before and case.after for case in cases)
     return Comparison(
-        regressed=nothing or any(case.regression for case in cases),
+        regressed=any(case.regression for case in cases) or not any(case.compared for case in cases),
         before=before.created,
         after=after.created,
         max_slowdown=max_slowdown,
@@ -147,10 +151,10 @@ def _differences(before: Report, after: Report) -> Iterator[Difference]:
     yield from _differ("cpu", *(_part(machine, "cpu") for machine in machines), spoils_times=True)
     gpus = ([_part(machine, "gpu").get("gpus")] for machine in machines)
     yield from _differ("gpu", *gpus, spoils_times=True)
-    conditions = [
-        {name: report.conditions.get(name) for name in _SETS_THE_CLOCK} for report in (before, after)
-    ]
-    yield from _differ("conditions", *conditions, spoils_times=True)
+    conditions = before.conditions, after.conditions
+    for name in dict.fromkeys([*before.conditions, *after.conditions]):
+        values = (found.get(name) for found in conditions)
+        yield from _differ(name, *values, spoils_times=name == _GOVERNOR)
     yield from _differ("uva_edge", before.uva_edge, after.uva_edge)
     for name in ("python", "platform"):
         yield from _differ(name, *(machine.get(name) for machine in machines))
@@ -192,7 +196,9 @@ def _words(value: Any) -> str:
 def _case(before: Result | None, after: Result | None, comparable: bool, max_slowdown: float) -> CaseChange:
     known = after or before
     assert known is not None  # the key came from one of the two
-    times, figures, regression = None, (), ""
+    times: TimeChange | None = None
+    figures: tuple[FigureChange, ...] = ()
+    regression = ""
     if before and after:
         if comparable:
             times = compare_times(before.series.get("total_ms", ()), after.series.get("total_ms", ()))

@@ -22,7 +22,7 @@ def comparison_text(comparison: Comparison) -> str:
     lines += _times(comparison)
     lines += _figures(comparison)
     lines += _verdict(comparison)
-    return "\n".join(map(printable, lines)) + "\n"
+    return "\n".join(map(printable, lines))
 
 
 def _differences(comparison: Comparison) -> Iterator[str]:
@@ -91,14 +91,15 @@ def _change(figure: FigureChange) -> str:
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
     regressions = [case for case in comparison.cases if case.regression]
-    common = sum(bool(case.before and case.after) for case in comparison.cases)
+    compared = sum(case.compared for case in comparison.cases)
     for case in regressions:
         yield f"REGRESSION  {_name(case)}: {case.regression}"
-    if not common:
-        yield "REGRESSED: the reports have no case in common, so nothing was compared"
+    if not compared:
+        yield "REGRESSED: no case was checked in both runs, so nothing was compared"
         return
     verdict = f"REGRESSED: {len(regressions)} of" if regressions else "no regression in"
-    yield f"{verdict} {common} cases{'' if comparison.times_comparable else '; times were not judged'}"
+    unjudged = "" if comparison.times_comparable else "; times were not judged"
+    yield f"{verdict} {compared} cases that both runs checked{unjudged}"
 
 
 def _name(case: CaseChange) -> str:

@@ -12,7 +12,8 @@ from .figures import PERCENTILE, REFERENCE, describe, order, stage_meaning
 from .report import Report
 
 _TERMS: Final = {
-    "case": "backend/artifact/T=frames in one call (all: the whole clip); S is how many streams share a call",
+    "case": "backend/artifact/T=frames in one call (all: the whole clip); then S, the streams that share a call, and "
+    "the format of the camera's frames",
     "PASS, FAIL": "checked, and within its limits or not",
     "UNSUPPORTED": "the backend is here and can't do this",
     "SKIPPED": "not tried: a package or a device is missing",

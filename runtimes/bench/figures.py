@@ -1,4 +1,4 @@
-"""What a figure of a report is called, how it is written, which way it is better, and what it means."""
+"""What a figure of a report is called, how it is written, and what it means."""
 
 from __future__ import annotations
 
@@ -9,81 +9,80 @@ from typing import Final, Literal, TypeAlias
 
 from .report import Bound
 
-Better: TypeAlias = Literal["lower", "higher", "neither"]
 Style: TypeAlias = Literal["error", "score", "time", "rate", "plain"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A kind of figure: its short `name` for tables, what it means in a sentence, which way is better."""
+    """A kind of figure: its short `name` for tables, what it means in a sentence."""
 
     name: str
     meaning: str
-    better: Better
     style: Style
     unit: str = ""
 
 
 _KNOWN: Final = {
-    "max_abs_map": Figure("map error", "largest absolute error of a map of the clip", "lower", "error"),
+    "max_abs_map": Figure("map error", "largest absolute error of a map of the clip", "error"),
     "max_abs_state": Figure(
         "state error",
         "largest absolute error of the last state, in units of the state's own peak",
-        "lower",
         "error",
     ),
-    "nmse": Figure("NMSE", "mean squared error as a share of the reference's mean square", "lower", "error"),
+    "nmse": Figure(
+        "NMSE", "squared error of a map over the squares of its reference, where it is largest", "error"
+    ),
     "min_cc": Figure(
         "smallest CC",
         "correlation with the reference map, of the frame where it is smallest; 1 is equal in shape",
-        "higher",
         "score",
     ),
     "argmax_shift_px": Figure(
-        "peak shift", "how far the brightest cell of a map moved, at most", "lower", "plain", "px"
+        "peak shift", "mean way between the peaks of a map and of its reference, in cells", "plain", "px"
     ),
-    "first_frame": Figure("first frame", "map error of the first frame of the clip", "lower", "error"),
-    "last_frame": Figure(
-        "last frame",
-        "map error of the last one: larger than the first frame's where errors grow through the state",
-        "lower",
+    "peak_loss": Figure(
+        "peak loss",
+        "by what share of its peak the reference is lower where the backend's map has its own, at most",
         "error",
     ),
+    "first_frame": Figure("first error", "map error of the first frame of the clip", "error"),
+    "last_frame": Figure(
+        "last error",
+        "map error of the last one: larger than the first frame's where errors grow through the state",
+        "error",
+    ),
+    "drift": Figure("drift", "error of the last frame less that of the first", "error"),
     "nss": Figure(
         "NSS",
         "saliency where people looked, in standard deviations of the map; 0 is chance",
-        "higher",
         "score",
     ),
-    "cc": Figure("CC", "correlation with the map of where people looked; 1 is equal", "higher", "score"),
+    "cc": Figure("CC", "correlation with the map of where people looked; 1 is equal", "score"),
     "auc": Figure(
         "AUC",
         "how surely a place that was looked at is more salient than one that was not; 0.5 is chance, 1 is always",
-        "higher",
         "score",
     ),
-    "sauc": Figure("sAUC", "AUC against places looked at in other frames", "higher", "score"),
-    "sim": Figure(
-        "SIM", "what the map and that of where people looked have in common; 1 is equal", "higher", "score"
-    ),
-    "kld": Figure("KLD", "divergence from the map of where people looked; 0 is equal", "lower", "score"),
-    "fps": Figure(
-        "FPS", "frames per second, from camera frame to map, one after the other", "higher", "rate"
-    ),
-    "load_ms": Figure("load", "time to open the artifact", "lower", "time", "ms"),
-    "first_frame_ms": Figure("first frame", "time of the first frame after that", "lower", "time", "ms"),
-    "rss_mb": Figure("memory", "most memory that the process had", "lower", "plain", "MB"),
-    "joules_per_frame": Figure(
-        "energy", "energy of a frame, as the machine counts it", "lower", "plain", "J"
-    ),
+    "sauc": Figure("sAUC", "AUC against places looked at in other frames", "score"),
+    "sim": Figure("SIM", "what the map and that of where people looked have in common; 1 is equal", "score"),
+    "kld": Figure("KLD", "divergence from the map of where people looked; 0 is equal", "score"),
+    "fps": Figure("FPS", "frames per second, from camera frame to peaks, one after the other", "rate"),
+    "load_ms": Figure("load", "time to open the artifact", "time", "ms"),
+    "first_frame_ms": Figure("first frame", "time of the first frame after that", "time", "ms"),
+    "rss_mb": Figure("memory", "most memory that the process had", "plain", "MB"),
+    "joules_per_frame": Figure("energy", "energy of a frame, as the machine counts it", "plain", "J"),
 }
 _STAGES: Final = {
     "input": "from camera frame to network input",
     "session": "the engine: from network input to map",
-    "result": "from map to the answer",
-    "total": "all of a frame: camera frame in, map out",
+    "result": "from map to peaks",
+    "total": "all of a frame: camera frame in, peaks out",
 }
-_UNITS: Final = {"ms": "time", "mb": "plain", "px": "plain"}
+_UNITS: Final[dict[str, tuple[Style, str]]] = {
+    "ms": ("time", "ms"),
+    "mb": ("plain", "MB"),
+    "px": ("plain", "px"),
+}
 
 PERCENTILE: Final = re.compile(r"(?P<stage>.+)_(?P<percentile>p\d+)_ms")
 REFERENCE: Final = "_reference"
@@ -100,18 +99,25 @@ def describe(name: str) -> Figure:
     found = PERCENTILE.fullmatch(name)
     if found:
         stage = found["stage"]
-        return Figure(f"{stage} {found['percentile']}", _STAGES.get(stage, ""), "lower", "time", "ms")
+        return Figure(f"{stage} {found['percentile']}", _STAGES.get(stage, ""), "time", "ms")
     stem, _, end = name.rpartition("_")
     if stem and end in _UNITS:
-        return Figure(stem.replace("_", " "), "", "neither", "time" if end == "ms" else "plain", end)
-    return Figure(name.replace("_", " "), "", "neither", "plain")
+        return Figure(stem.replace("_", " "), _STAGES.get(stem, ""), *_UNITS[end])
+    return Figure(name.replace("_", " "), "", "plain")
 
 
-def order(name: str) -> tuple[int, str]:
-    """To sort figures as a reader expects them: those that are known first, in the order of this page."""
-    names = list(_KNOWN)
+def order(name: str) -> tuple[int, int, str]:
+    """To sort figures as a reader expects them: what is known in the order of this module, percentiles by their stage,
+    and then the rest."""
+    known, stages = list(_KNOWN), list(_STAGES)
     stem = name.removesuffix(REFERENCE)
-    return (names.index(stem) if stem in _KNOWN else len(names), name)
+    if stem in _KNOWN:
+        return 0, known.index(stem), name
+    percentile = PERCENTILE.fullmatch(name)
+    if percentile:
+        stage = percentile["stage"]
+        return 1, stages.index(stage) if stage in _STAGES else len(stages), name
+    return 2, 0, name
 
 
 def show(name: str, value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -17,25 +17,27 @@ from .figures import (
     show_with_unit,
     within,
 )
+from .gather import gathered
 from .pictures import data_uri, difference, heat, largest_error
 from .plots import Axis, bar, chart, distribution, errors_over_time, linear_axis, log_axis
 from .report import Bound, Kind, Report, Result, WorstFrame
 from .verdict import badge
 
 _LEAST_TIME: Final = 1e-3  # ms, where the axis of times begins at the earliest
-_LEAST_ERROR: Final = 1e-9
+_LEAST_ERROR: Final = 1e-9  # what is smaller, and zero, is drawn there
 _PLOTS_IN_SIGHT: Final = 8
 _PICTURES_IN_SIGHT: Final = 4
 _MOST_PICTURES: Final = 12
-_PERCENTILES: Final = ("p50", "p95", "p99")
+_TOTALS: Final = {"total_p50_ms": "p50", "total_p95_ms": "p95", "total_p99_ms": "p99"}
 
 
 def measured(report: Report, worst: Sequence[WorstFrame]) -> list[Element]:
     """Sections of what there is; of what was not measured there is none."""
+    makers: dict[Kind, Callable[[dict[str, list[Result]]], Element]]
     makers = {"speed": _speed, "golden": _golden, "task": _task}
     sections = []
     for kind, maker in makers.items():
-        by_bundle = _by_bundle(report, kind)  # type: ignore[arg-type]
+        by_bundle = _by_bundle(report, kind)
         if by_bundle:
             sections.append(maker(by_bundle))
     if worst:
@@ -67,7 +69,7 @@ def _speed(by_bundle: dict[str, list[Result]]) -> Element:
         if bars:
             parts.append(chart(rates, "FPS", "", bars))
         if spreads:
-            parts.append(chart(times, "ms", " / ".join(_PERCENTILES), spreads))
+            parts.append(chart(times, "ms", " / ".join(_TOTALS.values()), spreads))
         parts.append(_in_detail(ranked))
     return element("section", {"id": "speed"}, *parts)
 
@@ -77,17 +79,16 @@ def _how_to_read(by_bundle: dict[str, list[Result]]) -> list[Child]:
     results = [result for group in by_bundle.values() for result in group]
     told: list[Child] = []
     if any("fps" in result.figures for result in results):
-        floor = " The red line is the least that a case had to reach."
-        text = "Bars: frames per second, from camera frame to map; longer is better."
-        told.append(
-            element("p", {}, text, floor if any("fps" in result.limits for result in results) else "")
-        )
+        text = "Bars: frames per second, from camera frame to the peaks of its map; longer is better."
+        told.append(element("p", {}, text))
     if any(map(_is_timed, results)):
         text = (
             "Times: how long one frame took, on a logarithmic axis. The area is how often each time occurred, the "
             "lines are p50 (solid), p95 (dashed) and p99 (dotted); further left is better, narrow is steady."
         )
         told.append(element("p", {}, text))
+    if any(name in result.limits for result in results for name in ("fps", *_TOTALS)):
+        told.append(element("p", {}, "A red line is the limit that a case was held to."))
     return told
 
 
@@ -104,14 +105,13 @@ def _rate(result: Result, axis: Axis) -> Element:
 def _spread(result: Result, axis: Axis) -> Element:
     found = _percentiles(result)
     text = " / ".join(show("total_p50_ms", value) for _, value in found)
-    limit = next((bound for name, (_, bound) in result.limits.items() if PERCENTILE.fullmatch(name)), None)
+    limit = next((result.limits[name][1] for name in _TOTALS if name in result.limits), None)
     times = result.series.get("total_ms", ())
     return distribution(_name(result), times, found, f"{text} ms" if text else "", axis, limit)
 
 
 def _percentiles(result: Result) -> list[tuple[str, float]]:
-    names = ((label, f"total_{label}_ms") for label in _PERCENTILES)
-    return [(label, result.figures[name]) for label, name in names if name in result.figures]
+    return [(label, result.figures[name]) for name, label in _TOTALS.items() if name in result.figures]
 
 
 def _values(by_bundle: dict[str, list[Result]], name: str) -> list[float]:
@@ -122,18 +122,16 @@ def _values(by_bundle: dict[str, list[Result]], name: str) -> list[float]:
 
 
 def _times(by_bundle: dict[str, list[Result]]) -> list[float]:
-    values = [value for label in _PERCENTILES for value in _values(by_bundle, f"total_{label}_ms")]
+    values = [value for name in _TOTALS for value in _values(by_bundle, name)]
     for group in by_bundle.values():
         values += [value for result in group for value in result.series.get("total_ms", ())]
     return values
 
 
 def _name(result: Result) -> Child:
-    return (
-        result.case
-        if result.status == "PASS"
-        else element("span", {}, f"{result.case} ", badge(result.status))
-    )
+    if result.status == "PASS":
+        return result.case
+    return element("span", {}, f"{result.case} ", badge(result.status))
 
 
 # --- the golden clip ------------------------------------------------------------------------------------
@@ -142,12 +140,17 @@ def _name(result: Result) -> Child:
 def _golden(by_bundle: dict[str, list[Result]]) -> Element:
     text = (
         "The golden clip lies in the bundle with the maps that the float32 network gave for it; each case computes "
-        "it here, and this is how far it was from them. Below a figure is the limit that it was held to."
+        "it here, and this is how far it was from them. Below a figure is the limit that it was held to. Cases that "
+        "differ only in how the frames come (T, S, colour) and have the same limits share a row, with the worst of "
+        "each figure."
     )
     parts: list[Child] = [element("h2", {}, "Accuracy on the golden clip"), element("p", {}, text)]
     for bundle, results in by_bundle.items():
-        parts += [element("h3", {}, bundle), figures_table(results)]
-        traced = [result for result in results if result.series.get("error")]
+        rows = gathered(results)
+        parts += [element("h3", {}, bundle), figures_table(rows)]
+        if len(rows) < len(results):
+            parts.append(_in_detail(results))
+        traced = [result for result in rows if result.series.get("error")]
         if traced:
             parts += _traces(traced)
     return element("section", {"id": "golden"}, *parts)
@@ -167,7 +170,7 @@ def _traces(results: Sequence[Result]) -> list[Child]:
     parts: list[Child] = [element("p", {}, text), styled("div", "plots", *plots[:_PLOTS_IN_SIGHT])]
     rest = plots[_PLOTS_IN_SIGHT:]
     if rest:
-        summary = element("summary", {}, f"{len(rest)} more, whose errors are smaller")
+        summary = element("summary", {}, f"{len(rest)} more")
         parts.append(element("details", {}, summary, styled("div", "plots", *rest)))
     return parts
 
@@ -202,8 +205,8 @@ def figures_table(results: Sequence[Result]) -> Element:
     with its reference."""
     names = sorted({name for result in results for name in result.figures}, key=order)
     columns = {_column(name): None for name in names}
-    rows = [
-        (result.case, badge(result.status), *(_cell(result, column, names) for column in columns))
+    rows: list[list[Child]] = [
+        [result.case, badge(result.status), *(_cell(result, column, names) for column in columns)]
         for result in results
     ]
     return table(("case", "status", *map(_heading, columns)), rows, "figures")
@@ -211,7 +214,10 @@ def figures_table(results: Sequence[Result]) -> Element:
 
 def _in_detail(results: Sequence[Result]) -> Element:
     return element(
-        "details", {}, element("summary", {}, "All figures of these cases"), figures_table(results)
+        "details",
+        {},
+        element("summary", {}, f"All {len(results)} cases with all figures"),
+        figures_table(results),
     )
 
 
@@ -231,8 +237,8 @@ def _cell(result: Result, column: str, names: Iterable[str]) -> Element:
     shared = [name for name in names if _column(name) == column and name in result.figures]
     if not shared:
         return styled("span", "none", "–")
-    if column in result.figures and column + REFERENCE in result.figures:
-        cell = _against(result.figures[column], result.figures[column + REFERENCE], column)
+    if column + REFERENCE in result.figures:
+        cell = _against(result.figures.get(column), result.figures[column + REFERENCE], column)
     else:
         percentiles = [found["percentile"] for name in shared if (found := PERCENTILE.fullmatch(name))]
         values = " / ".join(show(name, result.figures[name]) for name in shared)
@@ -252,11 +258,12 @@ def _limit(name: str, value: float, limit: tuple[Bound, float]) -> Element:
     return styled("small", "" if kept else "broken", f"{'' if kept else '✗ '}{which}{show_limit(limit)}")
 
 
-def _against(value: float, reference: float, name: str) -> Element:
-    change = f", {100 * (value / reference - 1):+.2f} %" if reference else ""
-    return element(
-        "span", {}, show(name, value), styled("small", "", f"reference {show(name, reference)}{change}")
-    )
+def _against(value: float | None, reference: float, name: str) -> Element:
+    change = ""
+    if reference and value is not None:
+        change = f", {round(100 * (value / reference - 1), 2) + 0.0:+.2f} %"  # + 0.0: no -0.00
+    note = styled("small", "", f"reference {show(name, reference)}{change}")
+    return element("span", {}, "–" if value is None else show(name, value), note)
 
 
 # --- pictures -------------------------------------------------------------------------------------------
@@ -285,7 +292,7 @@ def _worst_frames(report: Report, worst: Sequence[WorstFrame]) -> Element:
         parts.append(element("details", {}, summary, *cards[_PICTURES_IN_SIGHT:]))
     if ranked[_MOST_PICTURES:]:
         rest = ", ".join(f"{item.bundle}: {item.case}" for item in ranked[_MOST_PICTURES:])
-        parts.append(element("p", {}, f"Not shown, for their errors are smaller: {rest}."))
+        parts.append(element("p", {}, f"Not shown, so that the page stays small: {rest}."))
     return element("section", {"id": "worst"}, *parts)
 
 

@@ -12,8 +12,9 @@ import html as escaping
 from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
+from xml.etree.ElementTree import Element
 
-from .elements import Element, html, printable
+from .elements import html, printable
 from .facts import facts
 from .measured import measured
 from .report import Report, WorstFrame

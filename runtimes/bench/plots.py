@@ -20,7 +20,6 @@ from .figures import short
 
 _BINS: Final = 80
 _ROW: Final = 26  # px, height of a row's drawing
-_LEAST_ERROR: Final = 1e-9  # what is smaller, and zero, is drawn there
 _MOST_POINTS: Final = 240
 _PLOT: Final = (260, 120)  # px, of one plot of errors
 _LEFT, _TOP, _BOTTOM = 40, 6, 18  # px, for its labels
@@ -185,7 +184,6 @@ def _area(places: NDArray[np.float64]) -> Element:
 
 
 def _peaks(errors: Sequence[float]) -> list[float]:
-    """At most so many values, each the largest of its piece of the clip; what is no number becomes the largest."""
+    """At most so many values, each the largest of its piece of the clip; what is no number is the largest of all."""
     values = np.nan_to_num(np.asarray(errors, np.float64), nan=np.inf, posinf=np.inf)
-    pieces = np.array_split(values, min(len(values), _MOST_POINTS))
-    return [max(float(piece.max()), _LEAST_ERROR) for piece in pieces]
+    return [float(piece.max()) for piece in np.array_split(values, min(len(values), _MOST_POINTS))]

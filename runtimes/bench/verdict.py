@@ -9,9 +9,9 @@ from xml.etree.ElementTree import Element
 
 from .elements import element, styled, table
 from .figures import describe, show, show_limit, show_with_unit, within
-from .report import STATUSES, Report, Result, Status
+from .report import STATUSES, Kind, Report, Result, Status
 
-KINDS: Final = {
+KINDS: Final[dict[Kind, str]] = {
     "golden": "golden clip",
     "task": "labelled footage",
     "speed": "speed",
@@ -65,14 +65,8 @@ def _head(report: Report) -> Element:
     rest = len(report.results) - len(checked)
     if rest:
         sentence += f"; {_number(rest, 'case')} could not be checked here"
-    title = element(
-        "h1",
-        {},
-        styled(
-            "span", "verdict " + ("pass" if report.passed else "fail"), "PASS" if report.passed else "FAIL"
-        ),
-    )
-    title[-1].tail = f" {sentence}."
+    word = "PASS" if report.passed else "FAIL"
+    title = element("h1", {}, styled("span", f"verdict {word.lower()}", word), f" {sentence}.")
     names = ", ".join(bundle.name for bundle in report.bundles) or "no bundle"
     made = f"{names} on {_processor(report)}, {report.created}, uva_edge {report.uva_edge}"
     return element("header", {}, title, element("p", {}, _shares(report.results)), styled("p", "made", made))
@@ -110,9 +104,7 @@ def _at_a_glance(report: Report) -> Element:
     rows = []
     for name in names:
         results = [result for result in report.results if result.bundle == name]
-        cells = [
-            counted(result for result in results if result.kind == kind) or "not asked for" for kind in KINDS
-        ]
+        cells = [counted(row for row in results if row.kind == kind) or "not asked for" for kind in KINDS]
         rows.append((name, *cells, _fastest(results)))
     title = element("h2", {}, "At a glance")
     header = ("bundle", *KINDS.values(), "fastest that passed")
@@ -147,7 +139,7 @@ def _failure(result: Result) -> Element:
         if name in result.figures and not within(result.figures[name], limit)
     ]
     if broken:
-        parts.append(table(("figure", "found", "must be", "which is"), broken))
+        parts.append(table(("figure", "found", "must be", "which is"), broken, "stacked"))
     return styled("article", "failure", *parts)
 
 

@@ -99,7 +99,7 @@ def test_the_same_run_has_no_regression() -> None:
     text = comparison_text(comparison)
     assert "same machine, settings, versions and bundles" in text
     assert "same within noise: 18 of 18" in text
-    assert text.endswith("no regression in 62 cases\n")
+    assert text.endswith("no regression in 48 cases that both runs checked")
 
 
 def test_what_passed_and_fails_is_a_regression() -> None:
@@ -108,7 +108,7 @@ def test_what_passed_and_fails_is_a_regression() -> None:
     text = comparison_text(comparison)
     assert "PASS -> FAIL  speed uva-32 native/native-fp32/T=1: CC 0.9 < 0.99" in text
     assert "REGRESSION  speed uva-32 native/native-fp32/T=1: passed before and fails: CC 0.9 < 0.99" in text
-    assert text.endswith("REGRESSED: 1 of 1 cases\n")
+    assert text.endswith("REGRESSED: 1 of 1 cases that both runs checked")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,8 @@ def test_what_passed_and_fails_is_a_regression() -> None:
     [("FAIL", "FAIL"), ("FAIL", "PASS"), ("PASS", "SKIPPED"), ("SKIPPED", "FAIL"), ("UNSUPPORTED", "PASS")],
 )
 def test_other_changes_are_told_alone(before: Any, after: Any) -> None:
-    comparison = compare_reports(report(result(status=before)), report(result(status=after)))
+    other = result(case="other")
+    comparison = compare_reports(report(result(status=before), other), report(result(status=after), other))
     assert not comparison.regressed
     assert (f"{before} -> {after}" in comparison_text(comparison)) is (before != after)
 
@@ -154,7 +155,12 @@ def test_nothing_in_common_is_a_failure() -> None:
     text = comparison_text(comparison)
     assert "PASS -> absent  speed uva-32 a" in text
     assert "absent -> PASS  speed uva-32 b" in text
-    assert text.endswith("REGRESSED: the reports have no case in common, so nothing was compared\n")
+    assert text.endswith("REGRESSED: no case was checked in both runs, so nothing was compared")
+
+
+def test_nothing_that_both_checked_is_a_failure_too() -> None:
+    assert compare_reports(report(result()), report(result(status="SKIPPED"))).regressed
+    assert compare_reports(report(result(status="SKIPPED")), report(result(status="SKIPPED"))).regressed
 
 
 # --- other machines -------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def test_times_of_another_machine_are_not_judged() -> None:
         text = comparison_text(comparison)
         assert words in text
         assert "times can't be compared, and are not judged" in text
-        assert text.endswith("no regression in 1 cases; times were not judged\n")
+        assert text.endswith("no regression in 1 cases that both runs checked; times were not judged")
 
 
 def test_a_failure_on_another_machine_counts() -> None:
@@ -219,7 +225,9 @@ def test_versions_bundles_and_options_are_told_and_judged() -> None:
 def test_load_and_heat_are_never_twice_the_same() -> None:
     before = report(result())
     after = replace(before, conditions={**before.conditions, "load": "7", "throttling": "none seen"})
-    assert compare_reports(before, after).times_comparable
+    comparison = compare_reports(before, after)
+    assert comparison.times_comparable
+    assert [item.what for item in comparison.differences] == ["load", "throttling"]
 
 
 # --- forms ----------------------------------------------------------------------------------------------

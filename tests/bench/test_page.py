@@ -304,7 +304,18 @@ def test_any_report_has_a_page(made: Report) -> None:
     text.encode("utf-8")
     verdict = _Page(text).text("")
     assert verdict.startswith("PASS" if made.passed else "FAIL")
-    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in text
+
+
+@pytest.mark.parametrize("sign", ["\N{RIGHT-TO-LEFT OVERRIDE}", "\0", "\x1b", "\ud800"])
+def test_signs_that_mislead_are_replaced(sign: str) -> None:
+    text = html_page(report(result(case=f"a{sign}b", figures={"fps": 1.0})))
+    assert sign not in text
+    assert "a\N{REPLACEMENT CHARACTER}b" in _Page(text).text("speed")
+
+
+def test_a_reference_alone_is_no_score() -> None:
+    text = _Page(html_page(report(result("task", figures={"nss_reference": 1.5})))).text("task")
+    assert "– reference 1.5000" in text
 
 
 def test_a_run_without_checks_says_so() -> None:
@@ -384,6 +395,7 @@ def screenshot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int],
         root = tmp_path_factory.mktemp("page")
         (root / "page.html").write_text(text, encoding="utf-8")
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += ["--disable-dev-shm-usage", "--force-device-scale-factor=1"]
         command += [f"--user-data-dir={root / 'profile'}", f"--window-size={width},1600"]
         command += [f"--screenshot={root / 'page.png'}", (root / "page.html").as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)

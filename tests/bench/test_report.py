@@ -44,7 +44,7 @@ def test_another_form_is_refused(change: dict[str, object], words: str, tmp_path
     with pytest.raises(DataError, match=words) as caught:
         read_report(path)
     assert str(caught.value).startswith(str(path))
-    assert "uva-edge bench -o" in str(caught.value)
+    assert "uva-edge bench --report" in str(caught.value)
 
 
 def test_a_report_that_is_not_there_is_told(tmp_path: Path) -> None:
