@@ -22,6 +22,7 @@ from .exporting import build_engine, export
 from .importing import import_tinyhd
 from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
+from .soaking import soak
 from .training import teach, train
 
 
@@ -51,5 +52,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd):
+for _command in (
+    demo,
+    predict,
+    doctor,
+    verify,
+    soak,
+    train,
+    teach,
+    evaluate,
+    export,
+    build_engine,
+    import_tinyhd,
+):
     main.add_command(_command)
