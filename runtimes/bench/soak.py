@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from uva_edge.errors import OptionError
+from uva_edge.errors import OptionError, UvaEdgeError
 
 from ..predictor import SaliencyPredictor
 from .footprint import Samples, Trend, footprint
@@ -135,7 +135,8 @@ class _Run:
                 self.stop.wait(min(self.seconds / SAMPLES, self.seconds - passed))
         except KeyboardInterrupt:
             interrupted = True
-        self.stop.set()
+        finally:
+            self.stop.set()
         self._join(drivers)
         witness.compare()
         tally = self.tally
@@ -171,6 +172,8 @@ class _Run:
                     pair.step()
                 except Exception as error:  # whatever it is, it is what this run looks for
                     self.tally.defect(f"{type(error).__name__} where none belongs: {error}")
+                    if self.stop.is_set():
+                        return
                     pair.reopen()
 
     def _join(self, drivers: list[threading.Thread]) -> None:
@@ -201,7 +204,11 @@ class _Witness:
 
     def compare(self) -> None:
         self._tally.count("witnesses")
-        worst = float(np.abs(self._pushed() - self._maps).max())
+        try:
+            worst = float(np.abs(self._pushed() - self._maps).max())
+        except UvaEdgeError as error:
+            self._tally.defect(f"{type(error).__name__} where none belongs: {error}")
+            return
         if worst:
             self._tally.defect(f"the golden clip's maps drifted from those at the start by {worst:.2g}")
 
