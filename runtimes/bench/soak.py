@@ -118,19 +118,15 @@ class _Run:
 
     def watch(self, progress: Callable[[float, int, int], None]) -> Soak:
         witness = _Witness(self.predictor, self.tally)
-        drivers = self._drivers()
+        drivers = [*self._drivers(), self._thread(self._look_again, witness, name="soak-golden")]
         samples, interrupted, start = Samples(), False, time.monotonic()
         warm = min(_WARM_UP * self.seconds, _LONGEST_WARM_UP)
-        next_witness = self.seconds / WITNESSES
         try:
             for driver in drivers:
                 driver.start()
             while (passed := time.monotonic() - start) < self.seconds:
                 if passed >= warm:
                     samples.add(passed, footprint())
-                if passed >= next_witness:
-                    witness.compare()
-                    next_witness += self.seconds / WITNESSES
                 progress(passed, self.tally.done["frames"], self.tally.defect_count)
                 self.stop.wait(min(self.seconds / SAMPLES, self.seconds - passed))
         except KeyboardInterrupt:
@@ -157,13 +153,13 @@ class _Run:
             for pair in range(self.pairs)
         ]
         count = min(MOST_DRIVERS, self.pairs)
-        # Daemons: one that hangs is told, and must not keep the process.
         return [
-            threading.Thread(
-                target=self._drive, args=(pairs[place::count],), name=f"soak-{place}", daemon=True
-            )
-            for place in range(count)
+            self._thread(self._drive, pairs[place::count], name=f"soak-{place}") for place in range(count)
         ]
+
+    def _thread(self, target: Callable[[Any], None], argument: Any, *, name: str) -> threading.Thread:
+        # A daemon: one that hangs is told, and must not keep the process.
+        return threading.Thread(target=target, args=(argument,), name=name, daemon=True)
 
     def _drive(self, pairs: list[Twins]) -> None:
         while not self.stop.is_set():
@@ -175,6 +171,10 @@ class _Run:
                     if self.stop.is_set():
                         return
                     pair.reopen()
+
+    def _look_again(self, witness: _Witness) -> None:
+        while not self.stop.wait(self.seconds / WITNESSES):
+            witness.compare()
 
     def _join(self, drivers: list[threading.Thread]) -> None:
         end = time.monotonic() + _GRACE
