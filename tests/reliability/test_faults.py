@@ -23,14 +23,10 @@ from uva_edge.runtimes.native.build import probe_compiler
 @pytest.fixture(params=["directory", "zip"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A bundle of the test's own."""
-    directory = tmp_path / "mine"
-    shutil.copytree(Bundle.shipped("uva-32").location, directory)
-    if request.param == "directory":
-        return directory
-    archive = tmp_path / "mine.zip"
-    zip_bundle(directory, archive)
-    shutil.rmtree(directory)
-    return archive
+    shipped = Bundle.shipped("uva-32")
+    if request.param == "zip":
+        return zip_bundle(shipped, tmp_path / "mine.zip")
+    return Path(shutil.copytree(shipped.location, tmp_path / "mine"))
 
 
 UNDER_A_RUNNING_ONE = """
