@@ -23,6 +23,7 @@ from .exporting import build_engine, export
 from .importing import import_tinyhd
 from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
+from .soaking import soak
 from .training import teach, train
 
 
@@ -58,6 +59,7 @@ for _command in (
     doctor,
     verify,
     bench,
+    soak,
     train,
     teach,
     evaluate,
