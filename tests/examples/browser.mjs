@@ -13,6 +13,7 @@ const playwright = createRequire(`${project}/package.json`)("playwright-core");
 const browser = await playwright.chromium.launch({ executablePath: chromium, args: flags });
 let page;
 let said = [];
+let asked = [];
 
 const commands = {
   async context({ options, permissions }) {
@@ -21,6 +22,8 @@ const commands = {
     await context.grantPermissions(permissions);
     page = await context.newPage();
     said = [];
+    asked = [];
+    context.on("request", (request) => asked.push(request.url()));
     page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
     page.on("pageerror", (error) => said.push(`pageerror: ${error.message}`));
   },
@@ -30,10 +33,10 @@ const commands = {
     page.waitForFunction(`(${script})()`, null, { timeout: 1000 * seconds }).then((found) => found.jsonValue()),
   choose: ({ selector, path }) => page.setInputFiles(selector, path),
   press: ({ key }) => page.keyboard.press(key),
-  offline: ({ on }) => page.context().setOffline(on),
   size: ({ width, height }) => page.setViewportSize({ width, height }),
   screenshot: ({ path }) => page.screenshot({ path, fullPage: true }).then(() => null),
   said: async () => said,
+  asked: async () => asked,
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 DRIVER: Final = Path(__file__).with_name("browser.mjs")
+ISOLATION: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+"""Headers of a page that may have threads."""
 
 
 class BrowserError(Exception):
@@ -52,9 +57,6 @@ class Browser:
     def press(self, key: str) -> None:
         self._call("press", key=key)
 
-    def set_offline(self, on: bool) -> None:
-        self._call("offline", on=on)
-
     def screenshot(self, path: Path, size: tuple[int, int]) -> None:
         """The whole page at that width, as PNG."""
         self._call("size", width=size[0], height=size[1])
@@ -64,6 +66,11 @@ class Browser:
         """Lines of the page's console since it was made, and errors that nothing caught."""
         lines: list[str] = self._call("said")
         return lines
+
+    def asked(self) -> list[str]:
+        """URLs of all that was requested since the page was made, by it and its workers."""
+        urls: list[str] = self._call("asked")
+        return urls
 
     def close(self) -> None:
         assert self._process.stdin is not None

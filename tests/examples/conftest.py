@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from browser import Browser, served
+from browser import ISOLATION, Browser, served
 
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples" / "web"
-ISOLATION: Final = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-}
 _NO_REGISTRY: Final = re.compile(r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH)\b")
 
 
