@@ -166,6 +166,29 @@ def test_a_picture(browser: Browser, site: str, flight: U8, tmp_path: Path) -> N
     np.testing.assert_allclose(shown, expected, rtol=0, atol=0.51)  # shown without decimals
 
 
+def test_the_overlay_of_a_picture_that_stands(
+    browser: Browser, site: str, flight: U8, tmp_path: Path
+) -> None:
+    assert cv2.imwrite(str(tmp_path / "frame.png"), flight[5])
+    browser.new_page()
+    browser.goto(f"{site}/?bundle=uva-32")
+    browser.wait(PLAYS)
+    browser.choose("#file-input", tmp_path / "frame.png")
+    browser.wait("() => document.getElementById('picture-words').textContent.startsWith('frame.png')")
+    click(browser, "overlay")
+    seen = browser.evaluate("""() => {
+        const canvas = document.getElementById("picture");
+        return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+    }""")
+    bare = np.array(seen, np.uint8).reshape(180, 320, 4)
+    np.testing.assert_array_equal(bare[..., 2::-1], flight[5])
+    click(browser, "overlay")
+    assert browser.evaluate("() => document.getElementById('overlay').checked")
+    with_heat = browser.evaluate("() => document.getElementById('picture').toDataURL()")
+    click(browser, "overlay")
+    assert browser.evaluate("() => document.getElementById('picture').toDataURL()") != with_heat
+
+
 def test_a_video(browser: Browser, site: str, flight: U8, tmp_path: Path) -> None:
     path = tmp_path / "flight.webm"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"VP80"), 25, (320, 180))  # type: ignore[attr-defined]
@@ -237,6 +260,30 @@ def test_a_damaged_model(browser: Browser, web_project: Path, tmp_path: Path, da
         assert text(browser, "engine") == text(browser, "fps") == "–"
         choose(browser, "bundle", "uva-64")  # the other one is whole
         browser.wait(PLAYS)
+
+
+def test_a_damaged_model_is_not_kept(browser: Browser, web_project: Path, tmp_path: Path) -> None:
+    """The service worker has it; when the server's is whole again, a reload gets that one."""
+    name = "bundles/uva-32/step.onnx"
+    model = (web_project / "dist" / name).read_bytes()
+    with changed(web_project, tmp_path, name, model[:-1] + b"x") as url:
+        browser.new_page()
+        browser.goto(f"{url}/?bundle=uva-32")
+        browser.wait("() => document.getElementById('offline').textContent.startsWith('Kept')")
+        (tmp_path / "dist" / name).write_bytes(model)
+        browser.goto(f"{url}/?bundle=uva-32")
+        assert "Reload the page" in browser.wait(PROBLEM)
+        browser.goto(f"{url}/?bundle=uva-32")
+        browser.wait(PLAYS)
+
+
+def test_a_page_that_browsers_do_not_trust(browser: Browser, site: str) -> None:
+    browser.new_page()
+    browser.goto(f"{site.replace('localhost', 'insecure.test')}/?bundle=uva-32")
+    assert "https or localhost" in browser.wait(PROBLEM)
+    assert text(browser, "offline").startswith("Not kept")
+    click(browser, "camera")
+    browser.wait("() => document.getElementById('problem-words').textContent.includes('lend a camera')")
 
 
 @pytest.mark.parametrize(

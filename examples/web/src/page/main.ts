@@ -165,7 +165,7 @@ element("use-wasm").onclick = () => {
   void loadEngine();
 };
 element<HTMLInputElement>("overlay").onchange = ({ target }) => {
-  view.overlay = (target as HTMLInputElement).checked;
+  view.setOverlay((target as HTMLInputElement).checked);
 };
 pause.onclick = () => setPaused(pause.getAttribute("aria-pressed") !== "true");
 element("controls").onsubmit = (event) => event.preventDefault();

@@ -7,7 +7,10 @@ export async function keepOffline(tell: (words: string) => void): Promise<void> 
     return tell("Not kept for offline use: that takes a page from https or localhost.");
   }
   try {
-    await navigator.serviceWorker.register("service-worker.js");
+    const { installing } = await navigator.serviceWorker.register("service-worker.js");
+    installing?.addEventListener("statechange", () => {
+      if (installing.state === "redundant") tell("Not kept for offline use: not all files could be loaded and stored.");
+    });
     await navigator.serviceWorker.ready; // it has kept every file when it is
     tell("Kept on this device: works without a network from now on.");
   } catch (error) {

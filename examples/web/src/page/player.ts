@@ -46,22 +46,24 @@ export class Player {
     this.frames = 0;
     this.meter.clear();
     if (this.source !== undefined && this.engine !== undefined && !this.paused) {
-      this.source.restart();
+      this.source.rewind();
       void this.play(this.run, this.source, this.engine);
     }
   }
 
   private async play(run: number, source: Source, { engine, loaded }: { engine: Engine; loaded: Loaded }): Promise<void> {
     const current = () => this.run === run && !this.paused;
+    let begins = true; // the engine may know frames of another source
     try {
       while (current()) {
         const { picture, first } = await source.next();
         if (!current()) return;
         const started = performance.now();
-        if (first) await engine.restart();
+        if (begins || first) await engine.restart();
+        begins = false;
         const result = await engine.step(picture);
         if (current()) this.show(result, loaded, started);
-        result.bitmap.close();
+        else result.bitmap.close();
       }
     } catch (error) {
       if (this.run !== run) return; // closed on purpose

@@ -4,14 +4,14 @@ import { Scene } from "./scene";
 
 export interface Frame {
   picture: ImageBitmapSource;
-  /** It follows no other: the stream begins here. */
+  /** It follows no frame of the source, as the first of a video that begins again. */
   first: boolean;
 }
 
 export interface Source {
   readonly name: string;
-  /** The next frame is given as a first one. */
-  restart(): void;
+  /** A picture that was given is given again. */
+  rewind(): void;
   /** The next new frame, when there is one; raises SourceError when there will be none. */
   next(): Promise<Frame>;
   close(): void;
@@ -23,18 +23,13 @@ export class SourceError extends Error {}
 export class SceneSource implements Source {
   readonly name = "synthetic scene";
   private readonly scene = new Scene();
-  private first = true;
 
-  restart(): void {
-    this.first = true;
-  }
+  rewind(): void {}
 
   async next(): Promise<Frame> {
     const now = await animationFrame();
     this.scene.draw(now / 1000);
-    const first = this.first;
-    this.first = false;
-    return { picture: this.scene.canvas, first };
+    return { picture: this.scene.canvas, first: false };
   }
 
   close(): void {}
@@ -48,7 +43,7 @@ class StillSource implements Source {
     private readonly picture: ImageBitmap,
   ) {}
 
-  restart(): void {
+  rewind(): void {
     this.given = false;
   }
 
@@ -65,7 +60,7 @@ class StillSource implements Source {
 
 /** A playing video element: a file or a camera. */
 class VideoSource implements Source {
-  private first = true;
+  private first = false;
   private problem: SourceError | undefined;
 
   constructor(
@@ -77,7 +72,7 @@ class VideoSource implements Source {
       this.problem = new SourceError(`${name} can't be decoded any further. Choose another file.`);
     });
     video.addEventListener("ended", () => {
-      this.first = true; // from the beginning: no frame before it
+      this.first = true;
       void video.play();
     });
   }
@@ -87,9 +82,7 @@ class VideoSource implements Source {
     this.problem = new SourceError(message);
   }
 
-  restart(): void {
-    this.first = true;
-  }
+  rewind(): void {}
 
   async next(): Promise<Frame> {
     await this.newFrame();
@@ -108,9 +101,10 @@ class VideoSource implements Source {
 
   /** Resolves with a frame or with a problem, which may come while no frame does. */
   private async newFrame(): Promise<void> {
-    let shown = false;
-    this.video.requestVideoFrameCallback(() => (shown = true));
-    while (!shown && this.problem === undefined) await animationFrame();
+    let shown = !("requestVideoFrameCallback" in this.video); // an older browser: every frame of the screen
+    if (!shown) this.video.requestVideoFrameCallback(() => (shown = true));
+    do await animationFrame();
+    while (!shown && this.problem === undefined);
   }
 }
 

@@ -6,7 +6,8 @@ import { heatPixels, overlayPixels } from "./heat";
 import type { Peak } from "./peaks";
 
 export class View {
-  overlay = true;
+  private shown: { result: Result; grid: Grid; peaks: Peak[] } | undefined;
+  private overlay = true;
   private readonly picture: CanvasRenderingContext2D;
   private readonly map: CanvasRenderingContext2D;
   private readonly input: CanvasRenderingContext2D;
@@ -18,9 +19,22 @@ export class View {
     this.input = input.getContext("2d", { alpha: false })!;
   }
 
-  draw({ bitmap, map, input }: Result, grid: Grid, peaks: Peak[]): void {
-    put(this.map, grid, heatPixels(map));
-    put(this.input, grid, opaque(input));
+  /** Show the map on the picture, or the picture alone; also of the frame that is shown already. */
+  setOverlay(overlay: boolean): void {
+    this.overlay = overlay;
+    if (this.shown !== undefined) this.drawPicture(this.shown.result, this.shown.grid, this.shown.peaks);
+  }
+
+  /** Show a frame; its bitmap is the view's from now on. */
+  draw(result: Result, grid: Grid, peaks: Peak[]): void {
+    this.shown?.result.bitmap.close();
+    this.shown = { result, grid, peaks };
+    put(this.map, grid, heatPixels(result.map));
+    put(this.input, grid, opaque(result.input));
+    this.drawPicture(result, grid, peaks);
+  }
+
+  private drawPicture({ bitmap, map }: Result, grid: Grid, peaks: Peak[]): void {
     resize(this.picture.canvas, bitmap.width, bitmap.height);
     this.picture.drawImage(bitmap, 0, 0);
     if (!this.overlay) return;

@@ -29,28 +29,32 @@ export async function fetchBundle(folder: string): Promise<{ contract: Contract;
   const manifest = await fetchBytes(`${folder}/bundle.json`, MAX_MANIFEST_BYTES);
   const contract = readManifest(new TextDecoder().decode(manifest));
   const { path, bytes, sha256 } = contract.model;
-  const model = await fetchBytes(`${folder}/${path}`, bytes);
-  if (model.length !== bytes) {
-    throw damaged(path, `expected ${bytes} bytes, got ${model.length}`);
-  }
+  const url = `${folder}/${path}`;
+  const model = await fetchBytes(url, bytes);
   const digest = await sha256Of(model);
-  if (digest !== sha256) {
-    throw damaged(path, `expected SHA-256 ${sha256.slice(0, 16)}…, got ${digest.slice(0, 16)}…`);
+  if (model.length !== bytes || digest !== sha256) {
+    await forget(url);
+    const [expected, got] =
+      model.length !== bytes
+        ? [`${bytes} bytes`, model.length > bytes ? "more" : `${model.length}`]
+        : [`SHA-256 ${sha256.slice(0, 16)}…`, `${digest.slice(0, 16)}…`];
+    throw new BundleError(
+      `The model file ${path} is damaged: expected ${expected}, got ${got}. Reload the page to fetch it again; ` +
+        "if that does not help, build the page again and copy all of dist.",
+    );
   }
   return { contract, model };
 }
 
-function damaged(path: string, what: string): BundleError {
-  return new BundleError(
-    `The model file ${path} is damaged: ${what}. Reload with Shift held down; if that does not help, ` +
-      "build the page again and copy all of dist.",
-  );
+/** Drop what the service worker has kept of a file, so that the server is asked for it again. */
+async function forget(url: string): Promise<void> {
+  for (const name of await caches.keys()) await (await caches.open(name)).delete(url);
 }
 
 async function fetchBytes(url: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   let response: Response;
   try {
-    response = await fetch(url);
+    response = await fetch(url, { cache: "no-cache" });
   } catch {
     throw new BundleError(
       `${url} can't be reached, and this browser has not kept it: load the page once with a connection.`,
@@ -74,6 +78,9 @@ async function fetchBytes(url: string, limit: number): Promise<Uint8Array<ArrayB
 }
 
 async function sha256Of(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  if (!isSecureContext) {
+    throw new BundleError("Browsers check SHA-256 on pages from https or localhost alone: open the page from there.");
+  }
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -35,7 +35,8 @@ async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
   if (kept !== undefined) return kept;
-  const response = await fetch(request);
+  // The browser's own cache is asked for nothing that the server has not confirmed.
+  const response = await fetch(request.mode === "navigate" ? request : new Request(request, { cache: "no-cache" }));
   if (response.status === 200) await cache.put(request, response.clone());
   return response;
 }
