@@ -46,7 +46,7 @@ class Browser:
         """The value, or what the promise resolves to, of a JavaScript function of one argument."""
         return self._call("evaluate", script=script, argument=argument)
 
-    def wait(self, script: str, seconds: float = 60) -> Any:
+    def wait(self, script: str, seconds: float = 120) -> Any:
         """The first value of that JavaScript function that is true."""
         return self._call("wait", script=script, seconds=seconds)
 

@@ -67,7 +67,7 @@ def site(web_project: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser(web_project: Path, chromium: str) -> Iterator[Browser]:
+def browser(chromium: str, web_project: Path) -> Iterator[Browser]:
     """A Chromium with a camera that shows a test picture; `insecure.test` is this machine, too."""
     flags = ["--use-fake-device-for-media-stream", "--host-resolver-rules=MAP insecure.test 127.0.0.1"]
     made = Browser(web_project, chromium, ["--no-sandbox", *flags])

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 import pytest
-from browser import Browser
+from browser import ISOLATION, Browser, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -96,21 +96,26 @@ def test_the_golden_clip(page: Browser, bundle: str, backend: str) -> None:
     assert ("1 thread," in made.engine) == (backend == "wasm")
 
 
-def test_webgpu(web_project: Path, chromium: str, site: str) -> None:
+def test_webgpu(chromium: str, web_project: Path) -> None:
     """On SwiftShader, a GPU in software that comes with Chromium; slow, so the clip's first frames alone."""
     flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    golden = Bundle.shipped("uva-32").golden()
     browser = Browser(web_project, chromium, ["--no-sandbox", *flags])
     try:
-        browser.new_page(reducedMotion="reduce")
-        browser.goto(site)
-        browser.wait("() => window.uvaEdge !== undefined")
-        if not browser.evaluate("async () => (await navigator.gpu?.requestAdapter() ?? null) !== null"):
-            pytest.skip("this Chromium has no GPU in software (SwiftShader) for WebGPU")
-        golden = Bundle.shipped("uva-32").golden()
-        made = steps(browser, golden.frames[:4], "uva-32", "webgpu")
+        with served(web_project / "dist", ISOLATION) as url:
+            browser.new_page(reducedMotion="reduce")
+            browser.goto(url)
+            browser.wait("() => document.getElementById('offline').textContent.startsWith('Kept')")
+            browser.goto(url)
+            if not browser.evaluate("async () => (await navigator.gpu?.requestAdapter() ?? null) !== null"):
+                pytest.skip("this Chromium has no GPU in software (SwiftShader) for WebGPU")
+            made = steps(browser, golden.frames[:4], "uva-32", "webgpu")
+        # What it takes was kept when it was used; the server is gone.
+        offline = steps(browser, golden.frames[:2], "uva-32", "webgpu")
     finally:
         browser.close()
     np.testing.assert_allclose(made.maps, golden.maps[:4], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(offline.maps, golden.maps[:2], rtol=0, atol=TOLERANCE)
     assert made.engine.startswith("WebGPU, ")
 
 

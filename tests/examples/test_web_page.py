@@ -111,7 +111,8 @@ def test_another_network_and_a_pause(browser: Browser, site: str) -> None:
 
 def test_it_works_without_a_network(browser: Browser, web_project: Path) -> None:
     browser.new_page()
-    with served(web_project / "dist", ISOLATION) as url:
+    with served(web_project, ISOLATION) as root:
+        url = f"{root}/dist"
         browser.goto(f"{url}/")
         browser.wait("() => document.getElementById('offline').textContent.startsWith('Kept')")
     # Now nobody is there. What was never chosen before has been kept as well.
@@ -227,6 +228,8 @@ def test_no_webgpu_is_said_and_wasm_offered(browser: Browser, site: str) -> None
     browser.goto(f"{site}/?bundle=uva-32&backend=webgpu")
     assert "WebGPU" in browser.wait(PROBLEM)
     assert text(browser, "engine") == text(browser, "fps") == "–"  # nothing took its place
+    click(browser, "scene")
+    assert "WebGPU" in browser.wait(PROBLEM)  # still so
     click(browser, "use-wasm")
     browser.wait(PLAYS)
     assert text(browser, "engine").startswith("WASM with SIMD, 1 thread")

@@ -22,7 +22,7 @@ export class Engine {
 
   private constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<Answer>) => this.take(data);
-    this.worker.onerror = (event) => this.fail(`The worker stopped: ${event.message || "its code could not be loaded"}.`);
+    this.worker.onerror = ({ message }) => this.fail(`The worker stopped: ${message || "its code did not load"}.`);
   }
 
   /**

@@ -40,40 +40,47 @@ const fileInput = element<HTMLInputElement>("file-input");
 const view = new View(element("picture"), element("map"), element("input"));
 const player = new Player(view, showProblem);
 let sourceName = "";
-let asked = 0;
+let engineProblem: string | undefined;
+// Loading and opening take time, in which the user may choose again: only the last choice counts.
+let enginesAsked = 0;
+let sourcesAsked = 0;
 
 // --- what runs --------------------------------------------------------------------------------------------
 
 /** Load what the controls say; a backend that can't run here is a problem that is shown, never another backend. */
 async function loadEngine(): Promise<void> {
-  const turn = ++asked;
+  const turn = ++enginesAsked;
   const backend = backends.value as Backend;
+  engineProblem = undefined;
   hideProblem();
   say(`Loading ${bundles.value}…`);
   element("engine").textContent = "–";
   player.setEngine(undefined);
   try {
     const made = await Engine.load(`${BUNDLES}/${bundles.value}`, backend);
-    if (turn !== asked) return made.engine.close(); // the user chose again meanwhile
+    if (turn !== enginesAsked) return made.engine.close();
     player.setEngine(made);
     showEngine(made.loaded);
   } catch (error) {
-    if (turn !== asked) return;
+    if (turn !== enginesAsked) return;
+    engineProblem = words(error);
     say("Nothing runs.");
-    showProblem(words(error), backend !== "wasm");
+    showProblem(engineProblem, backend !== "wasm");
   }
 }
 
 async function chooseSource(button: string, open: () => Source | Promise<Source>): Promise<void> {
-  hideProblem();
+  const turn = ++sourcesAsked;
+  if (engineProblem === undefined) hideProblem();
   try {
     const source = await open();
+    if (turn !== sourcesAsked) return source.close();
     player.setSource(source);
     sourceName = source.name;
     setPaused(false);
     for (const id of ["scene", "camera", "file"]) setPressed(id, id === button);
   } catch (error) {
-    showProblem(words(error));
+    if (turn === sourcesAsked) showProblem(words(error));
   }
 }
 

@@ -7,13 +7,18 @@ import { findPeaks, type Peak } from "./peaks";
 import { type Source, SourceError } from "./sources";
 import type { View } from "./view";
 
+interface Running {
+  engine: Engine;
+  loaded: Loaded;
+}
+
 export class Player {
   readonly meter = new Meter();
   peaks: Peak[] = [];
   /** Frames shown since the source or the engine changed. */
   frames = 0;
   private source: Source | undefined;
-  private engine: { engine: Engine; loaded: Loaded } | undefined;
+  private engine: Running | undefined;
   private run = 0;
   private paused = false;
 
@@ -23,14 +28,14 @@ export class Player {
   ) {}
 
   /** Play this source from now on, and close the one before. */
-  setSource(source: Source | undefined): void {
+  setSource(source: Source): void {
     this.source?.close();
     this.source = source;
     this.start();
   }
 
   /** Take this engine from now on, and close the one before. */
-  setEngine(engine: { engine: Engine; loaded: Loaded } | undefined): void {
+  setEngine(engine: Running | undefined): void {
     this.engine?.engine.close();
     this.engine = engine;
     this.start();
@@ -51,7 +56,7 @@ export class Player {
     }
   }
 
-  private async play(run: number, source: Source, { engine, loaded }: { engine: Engine; loaded: Loaded }): Promise<void> {
+  private async play(run: number, source: Source, { engine, loaded }: Running): Promise<void> {
     const current = () => this.run === run && !this.paused;
     let begins = true; // the engine may know frames of another source
     try {

@@ -39,7 +39,7 @@ async function onCpu(model: Uint8Array, backend: "wasm" | "wasm-threads"): Promi
     );
   }
   if (backend === "wasm-threads" && threads < 2) {
-    throw new BackendError("This browser offers one processor core, so there is nothing for threads: take WASM with one.");
+    throw new BackendError("This browser offers one processor core, nothing for threads: take WASM with one.");
   }
   const runtime = await import("onnxruntime-web/wasm");
   configure(runtime, cpuModule, cpuBinary, threads);
@@ -79,7 +79,7 @@ function configure(runtime: Runtime, module: string, binary: string, threads: nu
 
 async function createSession(runtime: Runtime, model: Uint8Array, provider: string): Promise<InferenceSession> {
   try {
-    return await runtime.InferenceSession.create(model, { executionProviders: [provider], graphOptimizationLevel: "all" });
+    return await runtime.InferenceSession.create(model, { executionProviders: [provider] });
   } catch (error) {
     throw new BackendError(`ONNX Runtime could not load the model for ${provider}: ${String(error)}`);
   }

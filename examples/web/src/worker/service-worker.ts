@@ -1,4 +1,4 @@
-// Keeps the page on the device: all files when it is installed, those that are large and rarely used when first asked for.
+// Keeps the page on the device: files when it is installed, those that are large and rarely used when first asked for.
 
 /** Written by the build (vite.config.ts): a name that changes with the files, and what to keep at once. */
 declare const PRECACHE: { version: string; files: string[] };
@@ -22,21 +22,24 @@ scope.addEventListener("fetch", (event) => {
 
 async function keepAll(): Promise<void> {
   const cache = await caches.open(CACHE);
-  // Past the browser's own cache, which may still hold files of the build before.
-  await cache.addAll(PRECACHE.files.map((file) => new Request(file, { cache: "reload" })));
+  await cache.addAll(PRECACHE.files.map(freshly));
+}
+
+/** Past the browser's own cache, which may hold damaged files and those of the build before. */
+function freshly(request: RequestInfo): Request {
+  return new Request(request, { cache: "reload" });
 }
 
 async function dropOlder(): Promise<void> {
-  const names = await caches.keys();
-  await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
+  const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+  await Promise.all(older.map((name) => caches.delete(name)));
 }
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
   if (kept !== undefined) return kept;
-  // The browser's own cache is asked for nothing that the server has not confirmed.
-  const response = await fetch(request.mode === "navigate" ? request : new Request(request, { cache: "no-cache" }));
+  const response = await fetch(request.mode === "navigate" ? request : freshly(request));
   if (response.status === 200) await cache.put(request, response.clone());
   return response;
 }
