@@ -23,6 +23,7 @@ from .importing import import_tinyhd
 from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
 from .training import teach, train
+from .viewing import view
 
 
 class _Group(click.Group):
@@ -51,5 +52,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd):
+for _command in (
+    demo,
+    predict,
+    view,
+    doctor,
+    verify,
+    train,
+    teach,
+    evaluate,
+    export,
+    build_engine,
+    import_tinyhd,
+):
     main.add_command(_command)
