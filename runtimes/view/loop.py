@@ -262,6 +262,8 @@ def _how_it_plays(source: Source, playback: Playback) -> str:
         return "live"
     if playback.loops:
         return "plays in a loop"
+    if source.path is None and source.expected is None:
+        return ""  # no file, no camera: it may have no end
     return "one picture" if source.kind == "image" else "plays once"
 
 
