@@ -19,6 +19,8 @@ from .protocol import picture_message, status_message
 
 State: TypeAlias = Literal["stopped", "starting", "running", "stopping", "ended", "failed"]
 
+_MOST_WAIT_S: Final = 15.0  # for a source to let go; OpenCV gives up a network stream after 10
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -157,13 +159,20 @@ class PredictionLoop:
         if self._state == "ended" and self._source and self._source["kind"] == "image":
             self.start()  # the one picture, as the new engine sees it
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Stop, and free the engine. A source that does not answer is left to the end of the process."""
+    def close(self, timeout: float = 2.0) -> bool:
+        """Stop, and free the engine.
+
+        Returns:
+            Whether the source let go in `timeout` seconds. If not, its thread is in a driver or a network's call
+            still, and an ordinary end of the process would pull the libraries away from under it.
+        """
         self.stop()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
         with self._engine_in_use:
             self._engine.predictor.close()
+        return thread is None or not thread.is_alive()
 
     # --- a run ------------------------------------------------------------------------------------------
 
@@ -180,8 +189,9 @@ class PredictionLoop:
         if playback.stopped:
             state, remark = "stopped", ""
         playback.stop()  # whatever failed, its thread ends
+        playback.join(_MOST_WAIT_S)
         with self._lock:
-            self._state, self._remark, self._playback = state, remark, None
+            self._state, self._remark = state, remark
         self._tell()
 
     def _play(self, playback: Playback) -> None:

@@ -54,6 +54,7 @@ class Playback:
         self._ended = False
         self._stopped = threading.Event()
         self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
     @property
     def dropped(self) -> int:
@@ -64,7 +65,10 @@ class Playback:
         source = self.source = self._open()
         self.loops = not self._once and source.path is not None and source.kind in ("video", "images")
         # A daemon: a camera that doesn't answer must not keep the process alive.
-        threading.Thread(target=self._play, args=(source,), name="uva-edge-playback", daemon=True).start()
+        self._thread = threading.Thread(
+            target=self._play, args=(source,), name="uva-edge-playback", daemon=True
+        )
+        self._thread.start()
         return source
 
     def frames(self) -> Iterator[Played]:
@@ -94,6 +98,12 @@ class Playback:
         with self._changed:
             self._stopped.set()
             self._changed.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the source to be closed; whether it was."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
 
     def _play(self, source: Source) -> None:
         clock = _Clock()

@@ -177,15 +177,21 @@ def test_start_and_stop_again_and_again(script: Any, make_loop: Any, listener: A
 
 
 def test_a_source_that_holds_on_is_waited_for(script: Any, make_loop: Any, listener: Any) -> None:
-    """The run ends at once; the source's own thread, and with it the camera, when the driver answers."""
+    """A camera that is still open could not be opened again."""
     clip = script(live=True)
     clip.gate.clear()
     loop = make_loop(clip)
     loop.start()
     listener.wait_state("running")
     loop.stop()
-    listener.wait_state("stopped")
+    assert listener.wait_state("stopping")["remark"] == ""
+    with pytest.raises(OptionError, match="has not let go yet"):
+        loop.start()
+    assert not loop.close(timeout=0.1), "whoever ends the process is told that a thread still runs"
     clip.gate.set()
+    listener.wait_state("stopped")
+    assert clip.closed == 1
+    assert loop.close()
 
 
 def test_a_switch_goes_on_with_the_other_network(script: Any, make_loop: Any, listener: Any) -> None:

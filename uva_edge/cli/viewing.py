@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,7 +73,11 @@ def view(
         except KeyboardInterrupt:
             click.echo("ended", err=True)
         finally:
-            loop.close()
+            ended = loop.close()
+    if not ended:
+        # The source's thread is in a driver's or FFmpeg's call, which the libraries' own ends would make a crash.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _opener(source: str) -> OpenSource:
