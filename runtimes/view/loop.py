@@ -183,6 +183,7 @@ class PredictionLoop:
             state, remark = "ended", playback.remark
         except UvaEdgeError as error:
             remark = str(error)
+            _log.warning("%s; Start on the page tries again", remark)
         except Exception as error:
             _log.exception("the view's prediction failed")
             remark = f"{type(error).__name__}: {error}; this is a defect of uva_edge, please report it"

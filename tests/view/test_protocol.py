@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from uva_edge.errors import OptionError
@@ -52,6 +52,7 @@ def test_what_is_no_command_is_refused(text: Any) -> None:
         read_command(text)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine proves nothing
 @given(st.text() | st.binary() | JSON.map(lambda value: json.dumps({"do": value})) | JSON.map(json.dumps))
 def test_whatever_comes_is_a_command_or_an_option_error(text: Any) -> None:
     try:
@@ -63,6 +64,7 @@ def test_whatever_comes_is_a_command_or_an_option_error(text: Any) -> None:
     assert len(words) < 500
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine proves nothing
 @given(st.lists(st.binary(max_size=50), max_size=4), st.text())
 def test_a_picture_message_can_be_taken_apart(parts: list[bytes], name: str) -> None:
     message = picture_message({"name": name}, parts)

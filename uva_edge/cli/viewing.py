@@ -75,9 +75,14 @@ def view(
         finally:
             ended = loop.close()
     if not ended:
-        # The source's thread is in a driver's or FFmpeg's call, which the libraries' own ends would make a crash.
-        sys.stdout.flush()
-        os._exit(0)
+        _end_at_once()
+
+
+def _end_at_once() -> None:
+    """Leave a source that doesn't let go: its thread is in a driver's or FFmpeg's call, and an ordinary end of the
+    process would free these libraries below it and crash."""
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _opener(source: str) -> OpenSource:
