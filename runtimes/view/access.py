@@ -63,7 +63,8 @@ class Access:
             )
         self.token = token
         name = socket.gethostname().lower()
-        self._names = {"localhost", name, f"{name}.local", host.lower()}
+        short = name.partition(".")[0]
+        self._names = {"localhost", name, short, f"{short}.local", host.lower()}
         # Not the token itself: what a browser keeps opens this run of the server and no other.
         self._pass = secrets.token_urlsafe(24)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from uva_edge.errors import OptionError, UvaEdgeError
@@ -117,7 +118,9 @@ class PredictionLoop:
             if self._state in ("starting", "running"):
                 return
             self._state, self._remark = "starting", ""
-            playback = self._playback = Playback(self._open, once=self._once)
+            playback = self._playback = Playback(
+                self._open, once=self._once, read=partial(self._meters.add, "read")
+            )
             self._thread = threading.Thread(
                 target=self._run, args=(playback,), name="uva-edge-view", daemon=True
             )
@@ -183,7 +186,8 @@ class PredictionLoop:
             state, remark = "ended", playback.remark
         except UvaEdgeError as error:
             remark = str(error)
-            _log.warning("%s; Start on the page tries again", remark)
+            if not playback.stopped:
+                _log.warning("%s; Start on the page tries again", remark)
         except Exception as error:
             _log.exception("the view's prediction failed")
             remark = f"{type(error).__name__}: {error}; this is a defect of uva_edge, please report it"
@@ -221,7 +225,6 @@ class PredictionLoop:
                 stream.reset()
             with self._meters.timed("predict"):
                 saliency = stream.push(played.frame.image)
-        self._meters.add("read", played.seconds)
         self._undrawn = (played, saliency, dropped)
         if self._audience.watched:
             self._draw()

@@ -45,7 +45,8 @@ class Meters:
         self.add(stage, time.perf_counter() - start)
 
     def reading(self) -> dict[str, Any]:
-        """JSON values: `stages`, each its [p50, p95] in ms or null, and `fps`, predictions a second.
+        """JSON values: `stages`, each its [p50, p95] in ms or null; `fps` and `source_fps`, frames predicted and
+        read a second.
 
         Made anew four times a second at most, for percentiles of some hundred times cost as much as a frame.
         """
@@ -56,7 +57,11 @@ class Meters:
                     while times and times[0][0] < now - WINDOW_S:
                         times.popleft()
                 stages = {name: _percentiles(times) for name, times in self._times.items()}
-                self._reading = {"stages": stages, "fps": _rate(self._times["predict"])}
+                self._reading = {
+                    "stages": stages,
+                    "fps": _rate(self._times["predict"]),
+                    "source_fps": _rate(self._times["read"]),
+                }
                 self._read_at = now
             return self._reading
 

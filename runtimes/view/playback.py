@@ -18,12 +18,10 @@ _MOST_LAG_S: Final = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A frame. `lap`: how often the source had been begun before. `seconds`: what reading it took, which for a
-    camera is mostly waiting."""
+    """A frame. `lap`: how often the source had been begun before."""
 
     frame: Frame
     lap: int
-    seconds: float
 
 
 class Playback:
@@ -35,6 +33,7 @@ class Playback:
     Args:
         open_source: for each lap.
         once: play a file once.
+        read: told of each frame how many seconds it took to read, which for a camera is mostly waiting.
 
     Attributes:
         source: what is played, once `open` has returned.
@@ -43,8 +42,14 @@ class Playback:
         remark: in the source's words, why it gave fewer frames than it declared; or empty.
     """
 
-    def __init__(self, open_source: OpenSource, *, once: bool = False) -> None:
-        self._open, self._once = open_source, once
+    def __init__(
+        self,
+        open_source: OpenSource,
+        *,
+        once: bool = False,
+        read: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self._open, self._once, self._read = open_source, once, read
         self.source: Source | None = None
         self.loops = False
         self.remark = ""
@@ -131,10 +136,10 @@ class Playback:
                 if frame is None:
                     self.remark = source.problem or ""
                     return
-                seconds = time.perf_counter() - start
+                self._read(time.perf_counter() - start)
                 if not source.live:
                     self._stopped.wait(clock.wait_s(frame.time, time.monotonic()))
-                self._offer(Played(frame, lap, seconds))
+                self._offer(Played(frame, lap))
 
     def _offer(self, played: Played) -> None:
         with self._changed:

@@ -77,11 +77,11 @@ class _Guard:
         from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
         answer: ASGIApp = self._app
-        tokens = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8).get("token", [])
+        token = _token_of(scope)
         if not self._is_named(scope):
             answer = PlainTextResponse("This address is not a name of this machine's.\n", status_code=421)
-        elif self._access.token is not None and scope["path"] == "/" and tokens:
-            if self._access.is_token(tokens[0]):
+        elif self._access.token is not None and scope["path"] == "/" and token:
+            if self._access.is_token(token):
                 answer = RedirectResponse("/", 303, headers={"Set-Cookie": self._access.cookie(self._port)})
             else:
                 answer = Response(self._locked, 401, media_type="text/html")
@@ -102,6 +102,15 @@ class _Guard:
 
     def _may_enter(self, scope: Scope) -> bool:
         return self._access.may_enter(_header(scope, b"cookie"), self._port)
+
+
+def _token_of(scope: Scope) -> str:
+    """What a request's query says the token is; "" where it says none."""
+    try:
+        fields = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8)
+    except ValueError:  # more fields than that
+        return ""
+    return fields.get("token", [""])[0]
 
 
 def _header(scope: Scope, name: bytes) -> str:

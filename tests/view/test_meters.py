@@ -16,7 +16,7 @@ class Clock:
 
 
 def test_nothing_was_measured_yet() -> None:
-    assert Meters().reading() == {"stages": dict.fromkeys(STAGES), "fps": 0.0}
+    assert Meters().reading() == {"stages": dict.fromkeys(STAGES), "fps": 0.0, "source_fps": 0.0}
 
 
 def test_percentiles_and_rate_of_what_was_measured() -> None:
@@ -26,11 +26,15 @@ def test_percentiles_and_rate_of_what_was_measured() -> None:
     for seconds in times:
         clock.now += 0.05
         meters.add("predict", float(seconds))
+    for _ in range(9):
+        clock.now += 0.02
+        meters.add("read", 0.001)
     reading = meters.reading()
     expected = np.percentile(times, [50, 95]) * 1000
     np.testing.assert_allclose(reading["stages"]["predict"], expected, atol=0.001)
     assert reading["stages"]["draw"] is None
     assert reading["fps"] == 20.0
+    assert reading["source_fps"] == 50.0
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:

@@ -104,6 +104,8 @@ def test_a_flight_is_seen_switched_stopped_and_started(serve: Any, drive: Drive,
     assert running["engine"]["precision"] == "fp32"
     assert running["engine"]["threads"] == "1"
     assert float(running["fps"].split()[0]) > 0
+    assert float(running["given"].split()[0]) > 0
+    assert re.fullmatch(r"frame \d+, [\d.]+ s", running["moment"])
     assert [row[0] for row in running["stages"]] == ["read", "predict", "draw", "encode"]
     for name, _, p50, p95 in running["stages"]:
         assert 0 < float(p50) <= float(p95), name

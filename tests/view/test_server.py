@@ -124,7 +124,16 @@ def test_a_foreign_host_name_is_refused(script: Any, serve: Any) -> None:
 
 def test_the_token_opens_the_page_once_and_leaves_the_address(script: Any, serve: Any) -> None:
     served = serve(script(), token=TOKEN)
-    for path in ("/", "/view.js", "/?token=wrong", "/?token=", f"/view.js?token={TOKEN}"):
+    many = "&".join(f"a{number}" for number in range(2000))
+    for path in (
+        "/",
+        "/view.js",
+        "/?token=wrong",
+        "/?token=",
+        f"/view.js?token={TOKEN}",
+        f"/?{many}",
+        "/?token=%ff",
+    ):
         response, body = served.get(path)
         assert response.status == 401, path
         assert TOKEN.encode() not in body

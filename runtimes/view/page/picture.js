@@ -41,6 +41,7 @@ export class Stage {
     mark.className = x > box.width - 110 ? "peak to-left" : "peak";
     mark.style.left = `${x}px`;
     mark.style.top = `${y}px`;
+    mark.style.zIndex = 100 - rank; // where labels meet, the strongest is read
     const label = document.createElement("b");
     label.textContent = `${rank}: ${peak.value.toFixed(2)}`;
     mark.append(label);

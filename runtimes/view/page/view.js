@@ -58,6 +58,8 @@ async function onPicture(data) {
 
 function showNumbers(header) {
   byId("fps").textContent = `${header.fps.toFixed(1)} FPS`;
+  byId("source-fps").textContent = `${header.source_fps.toFixed(1)} FPS`;
+  byId("moment").textContent = `frame ${header.frame}, ${header.time.toFixed(2)} s${named(header.name)}`;
   byId("dropped").textContent = `${header.dropped} frames`;
   byId("not-shown").textContent = `${notShown} pictures`;
   const all = STAGES.map((name) => header.stages[name]);
@@ -65,6 +67,11 @@ function showNumbers(header) {
   byId("stages").tBodies[0].replaceChildren(...STAGES.map((name, index) => stageRow(name, all[index], most)));
   byId("peaks").tBodies[0].replaceChildren(...header.peaks.map((peak, index) => row(
     [index + 1, peak.x.toFixed(0), peak.y.toFixed(0), peak.value.toFixed(2)])));
+}
+
+// Of a folder of images each has its name; a video's is in the page's head already.
+function named(name) {
+  return name && name !== status?.source?.name ? `, ${name}` : "";
 }
 
 function stageRow(name, times, most) {
@@ -115,7 +122,6 @@ function showSource(source) {
   const rate = source.fps ? `${source.fps.toFixed(1)} FPS` : "no rate of its own";
   const facts = [source.name, `${width}\u00d7${height}`, source.kind === "image" ? "" : rate, source.plays];
   byId("source").textContent = facts.filter(Boolean).join(", ");
-  byId("source-fps").textContent = source.fps ? `${source.fps.toFixed(1)} FPS` : "\u2013";
 }
 
 function showEngine(engine) {

@@ -27,7 +27,7 @@ const colours = (page) => page.$eval("#picture", (canvas) => {
 async function seen(page) {
   return {
     state: await text(page, "#state"), source: await text(page, "#source"), veil: await page.textContent("#veil"),
-    fps: await text(page, "#fps"), colours: await colours(page), engine: await facts(page),
+    fps: await text(page, "#fps"), given: await text(page, "#source-fps"), moment: await text(page, "#moment"), colours: await colours(page), engine: await facts(page),
     stages: await rows(page, "#stages"), peaks: await rows(page, "#peaks"),
     marks: await page.locator(".peak").count(), maps: await page.locator("#history li").count(),
     wide: await page.evaluate(() => document.documentElement.scrollWidth),
