@@ -60,13 +60,17 @@ function showNumbers(header) {
   byId("fps").textContent = `${header.fps.toFixed(1)} FPS`;
   byId("source-fps").textContent = `${header.source_fps.toFixed(1)} FPS`;
   byId("moment").textContent = `frame ${header.frame}, ${header.time.toFixed(2)} s${named(header.name)}`;
-  byId("dropped").textContent = `${header.dropped} frames`;
-  byId("not-shown").textContent = `${notShown} pictures`;
+  byId("dropped").textContent = counted(header.dropped, "frame");
+  byId("not-shown").textContent = counted(notShown, "picture");
   const all = STAGES.map((name) => header.stages[name]);
   const most = Math.max(1e-3, ...all.flatMap((times) => times ?? []));
   byId("stages").tBodies[0].replaceChildren(...STAGES.map((name, index) => stageRow(name, all[index], most)));
   byId("peaks").tBodies[0].replaceChildren(...header.peaks.map((peak, index) => row(
     [index + 1, peak.x.toFixed(0), peak.y.toFixed(0), peak.value.toFixed(2)])));
+}
+
+function counted(count, thing) {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
 // Of a folder of images each has its name; a video's is in the page's head already.
