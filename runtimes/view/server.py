@@ -36,6 +36,7 @@ _log: Final = logging.getLogger(__name__)
 _LOCKED: Final = "locked.html"
 _OPEN: Final = ("/view.css", "/icon.svg")  # what the page that asks for the token needs
 _REFUSED: Final = 4403  # a WebSocket's close code
+_MOST_SWITCHES: Final = 2  # of a viewer: one that is told of as done may be about to end
 
 
 def make_app(hub: Hub, loop: PredictionLoop, access: Access, port: int) -> ASGIApp:
@@ -147,6 +148,8 @@ async def _watch(viewer_socket: WebSocket, hub: Hub, loop: PredictionLoop) -> No
             try:
                 command = read_command(message.get("text") or message.get("bytes"))
                 if command.do == "switch":
+                    if len(switches) >= _MOST_SWITCHES:
+                        raise OptionError("your last switch is under way; try again when it is done")
                     # Apart, since it takes seconds: pictures go on, and so do their acknowledgements.
                     task = asyncio.create_task(_switch(viewer, loop, command))
                     switches.add(task)

@@ -292,6 +292,26 @@ def test_start_stop_and_switch(script: Any, serve: Any) -> None:
             texts_until(each, "status", lambda message: message["state"] == "stopped")
 
 
+def test_a_flood_of_switches_is_refused(script: Any, serve: Any) -> None:
+    with serve(script()).connect() as viewer:
+        command = {"do": "switch", "bundle": "skd-32", "backend": "onnxruntime", "precision": "fp32"}
+        for _ in range(50):
+            viewer.send(json.dumps(command))
+        assert "is under way; try again when it is done" in texts_until(viewer, "error")["message"]
+        texts_until(viewer, "status", lambda message: message["engine"]["bundle"] == "skd-32")
+        # Another of the flood may have had its turn since.
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            viewer.send(json.dumps({**command, "bundle": "uva-32"}))
+            try:
+                data = viewer.recv(timeout=1)
+            except TimeoutError:
+                continue
+            if "uva-32" in json.loads(data).get("engine", {}).get("bundle", ""):
+                return
+        raise AssertionError("after the flood nothing could be switched any more")
+
+
 @pytest.mark.parametrize(
     "data", ["", "no", "[]", '{"do": "rm"}', b"\x00\x01", '{"do": "start", "x": 1}', "[" * 3000]
 )

@@ -65,10 +65,10 @@ def view(
     with server.bind(host, port) as listening:
         hub = Hub()
         loop = PredictionLoop(_opener(source), choices, choice, hub, look=look, once=once)
-        loop.start()
-        click.echo(server.address_of(listening, host, access.token))
-        click.echo("open this address in a browser; Ctrl-C ends it", err=True)
         try:
+            loop.start()
+            click.echo(server.address_of(listening, host, access.token))
+            click.echo("open this address in a browser; Ctrl-C ends it", err=True)
             server.run(server.make_app(hub, loop, access, listening.getsockname()[1]), listening)
         except KeyboardInterrupt:
             click.echo("ended", err=True)
