@@ -107,8 +107,9 @@ class _Guard:
 
 def _token_of(scope: Scope) -> str:
     """What a request's query says the token is; "" where it says none."""
+    query: str = scope["query_string"].decode("latin-1")
     try:
-        fields = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=8)
+        fields = parse_qs(query, max_num_fields=8)
     except ValueError:  # more fields than that
         return ""
     return fields.get("token", [""])[0]
