@@ -25,6 +25,7 @@ from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
 from .soaking import soak
 from .training import teach, train
+from .viewing import view
 
 
 class _Group(click.Group):
@@ -60,6 +61,7 @@ for _command in (
     verify,
     bench,
     soak,
+    view,
     train,
     teach,
     evaluate,
