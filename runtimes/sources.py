@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from uva_edge.errors import OptionError, SourceError
 
 from .capture import Capture, open_camera, open_file, open_url, silenced
-from .containers import CONTAINERS, demuxer_of, missing_bytes, playlist_kind
+from .containers import CONTAINERS, demuxer_of, missing_bytes, playlist_kind, shortfall
 
 Kind = Literal["video", "image", "images", "camera", "stream"]
 
@@ -40,7 +40,6 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _URL_SCHEMES: Final = ("http", "https", "rtp", "rtsp", "rtsps", "udp")
 _MAX_IMAGE_BYTES: Final = 1 << 29
 _MAX_STEP_S: Final = 1e6  # a longer way from one frame to the next is a broken time stamp
-_TOLERATED_LOSS: Final = 0.1
 _NEITHER: Final = f"expected a video ({', '.join(CONTAINERS)}) or an image; this is neither, or damaged"
 _HINTS: Final[dict[Kind, str]] = {
     "video": "copy or record it again",
@@ -233,10 +232,24 @@ def _open_path(text: str, max_frames: int | None, threads: int) -> Source:
         raise SourceError(f"{text!r} is no path; give a video, an image, a folder, a camera number or a URL")
     path = Path(text).absolute()
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        if os.path.isdir(path):
             return _open_folder(path, max_frames)
-        if not stat.S_ISREG(mode):
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    demuxer = file_demuxer(path)
+    if demuxer:
+        return _open_video(path, demuxer, max_frames, threads)
+    return Source(_Images([path]), "image", path.name, path=path, frame_count=1, max_frames=max_frames)
+
+
+def file_demuxer(path: Path) -> str | None:
+    """The FFmpeg demuxers that may read this file, as `demuxer_of` names them; None for what is no video.
+
+    Raises:
+        SourceError: there is no such file, it may not be read, it is empty, no plain file, or a playlist.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
             raise SourceError(f"{path} is a device, pipe or socket; give a file, a folder or a camera number")
         with path.open("rb") as file:
             head = file.read(4096)
@@ -250,10 +263,7 @@ def _open_path(text: str, max_frames: int | None, threads: int) -> Source:
             f"{path} is a playlist ({playlist}), and a local file may not open other files or connections; "
             "give the video itself, or the URL of the stream"
         )
-    demuxer = demuxer_of(head)
-    if demuxer:
-        return _open_video(path, demuxer, max_frames, threads)
-    return Source(_Images([path]), "image", path.name, path=path, frame_count=1, max_frames=max_frames)
+    return demuxer_of(head)
 
 
 def _open_folder(path: Path, max_frames: int | None) -> Source:
@@ -338,25 +348,10 @@ class _Video:
         return None if found is None else Picture(*found, self._capture.name)
 
     def problem(self, frames: int, seconds: float) -> str | None:
-        """Truncated or damaged? Two rules, for frame counts of containers are often wrong.
-
-        1. A container that states its length in bytes and is shorter has been cut: any missing frame counts.
-        2. Otherwise both the frames and the time covered must fall short by more than a tenth. Counts are
-           often duration x rate, and a longer sound track, a variable rate or a trimmed start inflate them.
-        """
         if self._live:
             return f"{self._capture.name} stopped after {frames} frames: ended by the sender, or cut off"
         lost = missing_bytes(self._path, self._demuxer) if self._path else 0
-        declared = self._frame_count
-        if lost and (declared is None or frames < declared):
-            of = "" if declared is None else f" of {declared}"
-            return f"decoded {frames}{of} frames; the file is truncated or damaged ({lost} bytes are missing)"
-        if declared is None or frames >= declared * (1 - _TOLERATED_LOSS):
-            return None
-        fps = self._capture.fps
-        if fps and seconds + 1 / fps >= declared / fps * (1 - _TOLERATED_LOSS):
-            return None
-        return f"decoded {frames} of {declared} frames; the file is truncated or damaged"
+        return shortfall(frames, seconds, declared=self._frame_count, fps=self._capture.fps, lost=lost)
 
     def close(self) -> None:
         self._capture.close()
