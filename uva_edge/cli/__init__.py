@@ -17,6 +17,7 @@ import uva_edge
 from uva_edge.errors import UvaEdgeError
 
 from .checking import doctor, verify
+from .encoding import encode
 from .evaluating import evaluate
 from .exporting import build_engine, export
 from .importing import import_tinyhd
@@ -51,5 +52,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-for _command in (demo, predict, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd):
+for _command in (
+    demo, predict, encode, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd,
+):  # fmt: skip
     main.add_command(_command)
