@@ -16,7 +16,7 @@ from uva_edge.errors import OptionError
 from ..part_file import reported
 from ..predictor import SaliencyPredictor
 from ..processing import Progress
-from .movie import Movie, import_av, open_movie
+from .movie import Movie, import_av, is_frame, open_movie, picture
 from .movie_writer import Coding, MovieWriter, Pass
 from .regions_of_interest import RegionOfInterest, cell_density, qp_offsets, regions_of
 
@@ -86,7 +86,7 @@ def encode_video(
     run = _Run(predictor, source, output, coding, strength, sound, progress)
     if coding.bitrate is None:
         return run.coded(None, 0)
-    with _statistics_beside(Path(output)) as statistics:
+    with statistics_beside(Path(output)) as statistics:
         first = run.coded(Pass(1, statistics), 0)
         return run.coded(Pass(2, statistics), first.frames)
 
@@ -120,7 +120,7 @@ class _Run:
             writer = MovieWriter(self._output, movie, self._coding, stage=stage)
             try:
                 for item in movie:
-                    if isinstance(item, marker.frame_type):
+                    if is_frame(item):
                         item, count = marker.marked(
                             item, self._regions(stream.push(picture(item)).map, movie.size)
                         )
@@ -153,7 +153,6 @@ class _Marker:
 
     def __init__(self, movie: Movie) -> None:
         self._av: Any = import_av()
-        self.frame_type: Any = self._av.VideoFrame
         self._time_base = movie.time_base
         self._regions: tuple[RegionOfInterest, ...] = ()
         self._graph: Any = None
@@ -184,13 +183,8 @@ class _Marker:
         return graph
 
 
-def picture(frame: Any) -> Any:
-    """uint8 [H, W, 3] BGR of an `av.VideoFrame`, for a predictor."""
-    return frame.to_ndarray(format="bgr24")
-
-
 @contextmanager
-def _statistics_beside(output: Path) -> Iterator[Path]:
+def statistics_beside(output: Path) -> Iterator[Path]:
     """What a first pass leaves for the second: as large as a fiftieth of the video, so it lies where that will."""
     with reported(output):
         folder = tempfile.TemporaryDirectory(

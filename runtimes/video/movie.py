@@ -13,6 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from uva_edge.errors import MissingPackageError, SourceError
 
 from ..containers import CONTAINERS, missing_bytes, shortfall
@@ -256,3 +259,13 @@ def import_av() -> Any:
             "coding a video needs the package av, which is not installed; pip install 'uva-edge[video]'"
         ) from None
     return av
+
+
+def is_frame(item: Any) -> bool:
+    """Whether an item of a movie is a frame, and no packet of sound."""
+    return isinstance(item, import_av().VideoFrame)
+
+
+def picture(frame: Any) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] BGR of an `av.VideoFrame`, for a predictor or a sheet."""
+    return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)

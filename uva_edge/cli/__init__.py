@@ -23,6 +23,7 @@ from .exporting import build_engine, export
 from .importing import import_tinyhd
 from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
+from .reframing import reframe
 from .training import teach, train
 
 
@@ -53,6 +54,6 @@ def main() -> None:
 
 
 for _command in (
-    demo, predict, encode, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd,
+    demo, predict, encode, reframe, doctor, verify, train, teach, evaluate, export, build_engine, import_tinyhd,
 ):  # fmt: skip
     main.add_command(_command)
