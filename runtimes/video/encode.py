@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +117,7 @@ class _Run:
         ):
             if not self._sound:
                 movie.sound.clear()
-            marker = _Marker(movie)
+            marker = Marker(movie.time_base)
             writer = MovieWriter(self._output, movie, self._coding, stage=stage)
             try:
                 for item in movie:
@@ -148,12 +149,15 @@ class _Run:
             self._progress(Progress(frames, total, seconds, frames / max(seconds, 1e-9)))
 
 
-class _Marker:
-    """Puts regions on frames: FFmpeg's filter `addroi`, once for each, in a graph that is kept while they stay."""
+class Marker:
+    """Puts regions on frames: FFmpeg's filter `addroi`, once for each, in a graph that is kept while they stay.
 
-    def __init__(self, movie: Movie) -> None:
+    `time_base`: of the frames, which have one size and format.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
         self._av: Any = import_av()
-        self._time_base = movie.time_base
+        self._time_base = time_base
         self._regions: tuple[RegionOfInterest, ...] = ()
         self._graph: Any = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +183,9 @@ class MovieWriter:
     def _add_pictures(
         self, movie: Movie, coding: Coding, size: tuple[int, int], pixel_format: str, stage: Pass | None
     ) -> None:
-        stream = self._container.add_stream(coding.codec, rate=movie.rate, options=_options(coding, stage))
+        stream = self._container.add_stream(
+            coding.codec, rate=movie.rate, options=encoder_options(coding, stage)
+        )
         known = {item.name for item in stream.codec_context.codec.video_formats}
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format if pixel_format in known else _ANY_FORMAT
@@ -213,7 +215,8 @@ def _paint(context: Any, colours: Colours) -> None:
     context.color_primaries, context.color_trc = colours.primaries, colours.transfer
 
 
-def _options(coding: Coding, stage: Pass | None) -> Mapping[str, str]:
+def encoder_options(coding: Coding, stage: Pass | None = None) -> dict[str, str]:
+    """What FFmpeg's encoder is told of a coding, and of the pass that it is in."""
     options = {"preset": coding.preset}
     if coding.crf is not None:
         options["crf"] = f"{coding.crf:.3f}"
