@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-PATIENCE: Final = 0.6
+PATIENCE: Final = 0.15
 """Seconds that the whole attention must be missed for until a picture's length of movement pays."""
-SPAN: Final = 2.4
+SPAN: Final = 2.0
 """Of the kernel offline, in seconds: the path begins to move half of this before its target does."""
-LIVE_SPAN: Final = 1.2
+LIVE_SPAN: Final = 1.0
 """Of the kernel live, whose path comes half of this after its target."""
 _MEMORY: Final = 2.0
 """Live, in seconds: after this time what was missed counts e times less."""

@@ -12,6 +12,7 @@ from .crop import Window
 from .movie import picture
 
 _HEIGHT: Final = 180
+_KEPT: Final = 8  # times as many as are drawn, so that those can be evenly spread
 _SHADE: Final = 0.35
 _LINE: Final = (80, 220, 255)
 
@@ -31,7 +32,7 @@ class CropSheet:
     def show(self, frame: Any, cropped: Any, window: Window, place: float) -> None:
         """A frame (`av.VideoFrame`), and what is left of it in a window that begins at `place` pixels."""
         if self._seen % self._step == 0:
-            if len(self._kept) == 2 * self._columns:
+            if len(self._kept) == _KEPT * self._columns:
                 self._kept, self._step = self._kept[::2], 2 * self._step
             if self._seen % self._step == 0:
                 before = _small(_marked(picture(frame), window, place))

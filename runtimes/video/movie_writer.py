@@ -20,6 +20,9 @@ Preset: TypeAlias = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
 ]  # fmt: skip
 MUXERS: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_SOUND: Final = {"mp4": frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"))}
+_SOUND["mov"] = _SOUND["mp4"] | {"pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le"}
+"""What players know in these; Matroska takes nearly everything."""
 _ANY_FORMAT: Final = "yuv420p"
 
 
@@ -168,15 +171,22 @@ class MovieWriter:
 
     def _sound_streams(self, movie: Movie) -> dict[int, Any]:
         """By the index of the movie's stream, that of the file."""
+        muxer = self._container.format.name
         streams = {}
         for stream in movie.sound:
             name = stream.codec_context.name
             try:
+                if name not in _SOUND.get(muxer, {name}):
+                    raise ValueError
                 streams[stream.index] = self._container.add_stream_from_template(stream)
             except (ValueError, self._av.FFmpegError):
+                mend = (
+                    "leave the sound out"
+                    if muxer == "matroska"
+                    else "give the output a name that ends in .mkv"
+                )
                 raise OutputError(
-                    f"{self.path}: a {self._container.format.name} file can't take sound in {name} as it is; "
-                    "give the output a name that ends in .mkv, or leave the sound out"
+                    f"{self.path}: a file of {muxer} can't take sound in {name} as it is; {mend}"
                 ) from None
         return streams
 
@@ -216,17 +226,20 @@ def _paint(context: Any, colours: Colours) -> None:
 
 
 def encoder_options(coding: Coding, stage: Pass | None = None) -> dict[str, str]:
-    """What FFmpeg's encoder is told of a coding, and of the pass that it is in."""
+    """What FFmpeg's encoder is told of a coding, and of the pass that it is in.
+
+    Adaptive quantisation is the encoder's usual one, said aloud: the fastest presets turn it off, and regions with it.
+    """
     options = {"preset": coding.preset}
     if coding.crf is not None:
         options["crf"] = f"{coding.crf:.3f}"
     if coding.codec == "libx264":
-        options["threads"] = str(coding.threads)
+        options |= {"threads": str(coding.threads), "aq-mode": "1"}
         if stage is not None:
             options["passlogfile"] = str(stage.statistics)
         return options
     pools = "none" if coding.threads == 1 else str(coding.threads)
-    words = ["log-level=none", f"pools={pools}", f"frame-threads={min(coding.threads, 16)}"]
+    words = ["log-level=none", f"pools={pools}", f"frame-threads={min(coding.threads, 16)}", "aq-mode=2"]
     if stage is not None:
         words += [f"pass={stage.number}", f"stats={stage.statistics}"]
     options["x265-params"] = ":".join(words)
