@@ -1,6 +1,6 @@
 """What regions of interest are worth: error where people look, against plain coding at the same size.
 
-    python benchmarks/encode.py --data DATA [--write]                                 # the table of docs/encode.md
+    python benchmarks/encode.py --data DATA [--write]                                 # the table of docs/video.md
     python benchmarks/encode.py --data DATA --split train --strengths 1,2,3 --most 24     # to choose a strength
 
 Each clip is coded plainly at a CRF, then with regions at the CRF that gives its size again, within 1 %. The error is
@@ -81,20 +81,21 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--bundle", default="uva-64")
     parser.add_argument("--strengths", default=str(DEFAULT_STRENGTH))
+    parser.add_argument("--only", choices=("clips", "stills"))
     parser.add_argument("--most", type=int, help="so many clips and so many stills, evenly chosen")
     parser.add_argument("--frames", type=int, default=48, help="of each clip, from its start")
-    parser.add_argument("--write", action="store_true", help="replace the measured part of docs/encode.md")
+    parser.add_argument("--write", action="store_true", help="replace the measured part of docs/video.md")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    clips = _some(list_clips(arguments.data, arguments.split), arguments.most)
-    stills = _some(list_stills(arguments.data, arguments.split), arguments.most)
+    readers = {"clips": list_clips, "stills": list_stills}
     lines = [
         "| footage | plain at | by | strength | dB where people look | dB of all | compared |",
         "|---" * 7 + "|",
     ]
     print("\n".join(lines), flush=True)
     with SaliencyPredictor(arguments.bundle) as predictor:
-        for title, footage in (("clips", clips), ("stills", stills)):
+        for title in (arguments.only,) if arguments.only else readers:
+            footage = some(readers[title](arguments.data, arguments.split), arguments.most)
             shots = list(_shots(footage, predictor, arguments.data, arguments.frames))
             for coding in SETTINGS:
                 for strength in map(float, arguments.strengths.split(",")):
@@ -104,10 +105,11 @@ def main() -> None:
                         lines.append(f"| {title} | {plain} | {maps} | {strength:g} | {found} |")
                         print(lines[-1], flush=True)
     if arguments.write:
-        replace_between(DOCS / "encode.md", "gain", lines)
+        replace_between(DOCS / "video.md", "gain", lines)
 
 
-def _some(footage: Sequence[Footage], most: int | None) -> list[Footage]:
+def some(footage: Sequence[Footage], most: int | None) -> list[Footage]:
+    """At most so many, evenly chosen."""
     if most is None or most >= len(footage):
         return list(footage)
     return [footage[place] for place in np.linspace(0, len(footage) - 1, most).astype(int)]
@@ -115,20 +117,20 @@ def _some(footage: Sequence[Footage], most: int | None) -> list[Footage]:
 
 def _row(gains: Sequence[Gain]) -> str:
     fair = [gain for gain in gains if abs(gain.size - 1) <= TOLERANCE]
-    looked = _interval([(gain.source, gain.looked) for gain in fair])
-    whole = _interval([(gain.source, gain.whole) for gain in fair])
+    looked = interval([(gain.source, gain.looked) for gain in fair])
+    whole = interval([(gain.source, gain.whole) for gain in fair])
     return f"{looked} | {whole} | {len(fair)} of {len(gains)}"
 
 
-def _interval(values: Sequence[tuple[str, float]]) -> str:
-    """Mean, and 95 % of the means of resampled sources."""
+def interval(values: Sequence[tuple[str, float]], form: str = "+.2f") -> str:
+    """Mean of values, each with its source, and 95 % of the means of resampled sources, as numbers of that form."""
     groups: defaultdict[str, list[float]] = defaultdict(list)
     for source, value in values:
         groups[source].append(value)
     sums, counts = np.array([(sum(group), len(group)) for group in groups.values()], float).T
     drawn = np.random.default_rng(0).integers(0, len(sums), (RESAMPLES, len(sums)))
     low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
-    return f"{sums.sum() / counts.sum():+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"{sums.sum() / counts.sum():{form}} ({low:{form}} to {high:{form}})"
 
 
 # --- footage --------------------------------------------------------------------------------------------

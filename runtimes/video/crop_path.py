@@ -41,7 +41,7 @@ def places_of(length: int, window: int) -> Floats:
     Even ones, since the colours of 4:2:0 lie there: a crop that stands still copies its pixels.
     """
     room = (length - window) // 2
-    return 2.0 * np.unique(np.rint(np.linspace(0, room, min(room + 1, _MAX_PLACES))))
+    return np.asarray(2 * np.unique(np.rint(np.linspace(0, room, min(room + 1, _MAX_PLACES)))), np.float64)
 
 
 def missed(density: NDArray[np.float32], places: Floats, window: int, length: int) -> Floats:

@@ -30,7 +30,7 @@ class CutDetector:
     def push(self, image: NDArray[np.uint8]) -> bool:
         """Whether this frame, uint8 [H, W, 3] BGR, begins a shot. The first of all does not: nothing was before."""
         pixels = network_input(image, _GRID)
-        seen = (_histogram(pixels), pixels.astype(np.float32) / 255)
+        seen = (_histogram(pixels), np.asarray(pixels / 255, np.float32))
         before, self._last = self._last, seen
         if before is None:
             return False
@@ -47,4 +47,4 @@ def _histogram(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Parts of the pixels in each of the colours, which are so many levels of three channels."""
     red, green, blue = (pixels.astype(np.int32) * _LEVELS // 256).reshape(-1, 3).T
     counts = np.bincount((red * _LEVELS + green) * _LEVELS + blue, minlength=_LEVELS**3)
-    return (counts / len(red)).astype(np.float32)
+    return np.asarray(counts / len(red), np.float32)

@@ -22,7 +22,7 @@ from .movie_writer import Coding, MovieWriter, Pass
 from .regions_of_interest import RegionOfInterest, cell_density, qp_offsets, regions_of
 
 DEFAULT_STRENGTH: Final = 2.0
-"""Best on training clips (docs/encode.md)."""
+"""Best on training clips (docs/video.md)."""
 _QP_RANGE: Final = 51
 
 

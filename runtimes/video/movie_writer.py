@@ -121,7 +121,7 @@ class MovieWriter:
             if self.path == movie.path.resolve():
                 raise OptionError(f"{path} is the source; give the output another name")
             kept = stage is None or stage.number == 2
-            self._open(muxer if kept else None)
+            self._container = self._opened(muxer if kept else None)
             self._sound = self._sound_streams(movie) if kept else {}
             self._container.metadata.update(movie.metadata)
             self._add_pictures(movie, coding, size or movie.size, pixel_format or movie.format, stage)
@@ -162,12 +162,12 @@ class MovieWriter:
             self._container = None
         self._file.discard()
 
-    def _open(self, muxer: str | None) -> None:
+    def _opened(self, muxer: str | None) -> Any:
         self._kept = muxer is not None
         target = str(self._file.temporary) if self._kept else os.devnull
         options = {"movflags": "+faststart"} if muxer in ("mp4", "mov") else {}
         with self._reported():
-            self._container = self._av.open(target, "w", format=muxer or "null", options=options)
+            return self._av.open(target, "w", format=muxer or "null", options=options)
 
     def _sound_streams(self, movie: Movie) -> dict[int, Any]:
         """By the index of the movie's stream, that of the file."""
@@ -230,7 +230,7 @@ def encoder_options(coding: Coding, stage: Pass | None = None) -> dict[str, str]
 
     Adaptive quantisation is the encoder's usual one, said aloud: the fastest presets turn it off, and regions with it.
     """
-    options = {"preset": coding.preset}
+    options: dict[str, str] = {"preset": coding.preset}
     if coding.crf is not None:
         options["crf"] = f"{coding.crf:.3f}"
     if coding.codec == "libx264":

@@ -2,7 +2,7 @@
 
 An encoder's error grows as 2 ** (QP / 3). If an error counts w times where people look w times as often, the sum of
 weighted errors at a given size is least where w * 2 ** (QP / 3) is the same everywhere: QP falls by 3 for each
-doubling of w. That is `strength` 3; what was measured best is the default (docs/encode.md).
+doubling of w. That is `strength` 3; what was measured best is the default (docs/video.md).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def qp_offsets(
     if mean <= 0:
         return np.zeros_like(density)
     moved = -strength * np.log2(density / mean + np.float32(floor))
-    return np.clip(moved - moved.mean(), -limit, limit).astype(np.float32)
+    return np.asarray(np.clip(moved - moved.mean(), -limit, limit), np.float32)
 
 
 def cells_of(size: tuple[int, int]) -> tuple[int, int, int]:
@@ -66,16 +66,15 @@ def cell_density(saliency_map: NDArray[np.float32], size: tuple[int, int]) -> ND
     rows, columns, side = cells_of(size)
     down = _overlaps(rows, side, size[1], saliency_map.shape[0])
     across = _overlaps(columns, side, size[0], saliency_map.shape[1])
-    return down @ saliency_map @ across.T
+    return np.asarray(down @ saliency_map @ across.T, np.float32)
 
 
 def _overlaps(cells: int, side: int, pixels: int, parts: int) -> NDArray[np.float32]:
     """[cells, parts], rows of the sum 1: how much of a cell within the picture lies in each part of the map."""
     edges = np.minimum(np.arange(cells + 1) * side, pixels) * (parts / pixels)
     at = np.arange(parts)
-    shared = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
-    shared = np.maximum(shared, 0)
-    return (shared / shared.sum(axis=1, keepdims=True)).astype(np.float32)
+    shared = np.maximum(np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at), 0)
+    return np.asarray(shared / shared.sum(axis=1, keepdims=True), np.float32)
 
 
 def regions_of(offsets: NDArray[np.float32], size: tuple[int, int]) -> tuple[RegionOfInterest, ...]:
