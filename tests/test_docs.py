@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import av
 import click
 import numpy as np
 import pytest
@@ -42,7 +43,6 @@ def names(flight: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def write_flight(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    av = pytest.importorskip("av", reason="needs the extra 'video'")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width = frames[0].shape[:2]

@@ -22,22 +22,25 @@ class CropSheet:
 
     Args:
         columns: frames on the sheet, at most.
+
+    Attributes:
+        seen: frames that it was shown.
     """
 
     def __init__(self, columns: int = 6) -> None:
         self._columns = columns
         self._kept: list[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]] = []
-        self._seen, self._step = 0, 1
+        self.seen, self._step = 0, 1
 
     def show(self, frame: Any, cropped: Any, window: Window, place: float) -> None:
         """A frame (`av.VideoFrame`), and what is left of it in a window that begins at `place` pixels."""
-        if self._seen % self._step == 0:
+        if self.seen % self._step == 0:
             if len(self._kept) == _KEPT * self._columns:
                 self._kept, self._step = self._kept[::2], 2 * self._step
-            if self._seen % self._step == 0:
+            if self.seen % self._step == 0:
                 before = _small(_marked(picture(frame), window, place))
                 self._kept.append((frame.time or 0.0, before, _small(picture(cropped))))
-        self._seen += 1
+        self.seen += 1
 
     def drawn(self) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] BGR: the frames in a row with what is cut off in the shade, the crops below them."""

@@ -112,11 +112,9 @@ class _Run:
         """One pass over the whole movie, after so many frames in the passes before."""
         frames = regions = 0
         with (
-            open_movie(self._source, threads=self._coding.threads) as movie,
+            open_movie(self._source, threads=self._coding.threads, sound=self._sound) as movie,
             self._predictor.stream() as stream,
         ):
-            if not self._sound:
-                movie.sound.clear()
             marker = Marker(movie.time_base)
             writer = MovieWriter(self._output, movie, self._coding, stage=stage)
             try:
@@ -135,7 +133,7 @@ class _Run:
         seconds = time.perf_counter() - self._start
         size = output.stat().st_size if output.exists() else 0
         return EncodeReport(
-            output, frames, movie.size, writer.pixel_format, size, seconds, (done + frames) / seconds,
+            output, frames, movie.size, movie.format, size, seconds, (done + frames) / seconds,
             regions / frames, movie.problem,
         )  # fmt: skip
 

@@ -30,6 +30,12 @@ _TURNS: Final = {
     -180: (("hflip", None), ("vflip", None)),
 }
 """The filters that bring a frame upright which its container turns by so many degrees, counterclockwise."""
+_FORMATS: Final = frozenset(
+    ("gray", "yuv420p", "yuv420p10le", "yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "yuvj420p", "yuvj422p",
+     "yuvj444p")
+)  # fmt: skip
+"""What libx264 and libx265 both code as it is."""
+_OTHERWISE: Final = "yuv420p"
 _CONTAINERS_OWN: Final = frozenset(("major_brand", "minor_version", "compatible_brands", "encoder"))
 
 
@@ -43,17 +49,21 @@ class Colours:
     range: int
 
 
+_CONVERTED: Final = Colours(space=5, primaries=2, transfer=2, range=1)
+"""Of RGB that FFmpeg made YUV: BT.601, limited range."""
+
+
 class Movie:
     """The frames of a video file, upright and of even sides, with the packets of its sound between them.
 
     Iterate over it once, and close it (or use `with`). The first frame is decoded when it is opened. Time stamps grow
-    strictly. A frame of another size or pixel format than the first is converted to these.
+    strictly. A frame of another size or pixel format than the first is converted to these. Interlaced ones stay whole.
 
     Attributes:
         path: absolute.
         size: (width, height) of the frames: turned as the container says, an odd side with its last column or row
             twice, as 4:2:0 needs it.
-        format: the pixel format, by FFmpeg's name.
+        format: the pixel format, by FFmpeg's name: one that both encoders take. Others became yuv420p.
         time_base: of the frames' time stamps, in seconds.
         rate: frames a second on average, as declared; 25 if it isn't.
         shape: width / height of a pixel.
@@ -63,13 +73,13 @@ class Movie:
         problem: after iteration, in words, why it is not whole; else None.
     """
 
-    def __init__(self, path: Path, demuxer: str, threads: int) -> None:
+    def __init__(self, path: Path, demuxer: str, *, threads: int, sound: bool) -> None:
         self.path, self.problem = path, None
         self._demuxer, self._undecodable = demuxer, 0
         self._av: Any = import_av()
         self._container = self._opened()
         try:
-            self._start(threads)
+            self._start(threads, sound)
         except BaseException:
             self.close()
             raise
@@ -120,12 +130,12 @@ class Movie:
         why = f"{lost} bytes at its end are missing" if lost else "it has no video, or was never finished"
         return f"{self.path} can't be opened as a video: {why}; copy or record it again"
 
-    def _start(self, threads: int) -> None:
+    def _start(self, threads: int, sound: bool) -> None:
         streams = self._container.streams
         if not streams.video:
             raise SourceError(self._unopened())
         self._video = streams.video[0]
-        self.sound = list(streams.audio)
+        self.sound = list(streams.audio) if sound else []
         context = self._video.codec_context
         if context.width * context.height > _MAX_PIXELS:
             raise SourceError(
@@ -152,9 +162,8 @@ class Movie:
         self.format: str = upright.format.name
         shape = context.sample_aspect_ratio or Fraction(1)
         self.shape: Fraction = 1 / shape if self._turn in (90, -90) else shape
-        self.colours = Colours(
-            context.colorspace, context.color_primaries, context.color_trc, context.color_range
-        )
+        said = Colours(context.colorspace, context.color_primaries, context.color_trc, context.color_range)
+        self.colours = said if self._first[2].startswith(("yuv", "gray", "nv", "p0")) else _CONVERTED
 
     # --- frames and packets in their order --------------------------------------------------------------
 
@@ -198,9 +207,9 @@ class Movie:
             frame = frame.reformat(*self._first)
             frame.pts = stamp
         frame.time_base = self.time_base
-        frame.pict_type = 0
+        frame.pict_type = self._av.video.frame.PictureType.NONE
         odd = frame.width % 2 or frame.height % 2
-        if self._turn not in _TURNS and not odd:
+        if self._turn not in _TURNS and not odd and frame.format.name in _FORMATS:
             return frame
         if self._graph is None:
             self._graph = self._upright_graph(frame)
@@ -217,23 +226,25 @@ class Movie:
             )
         ]
         steps += [graph.add(*step) for step in _TURNS.get(self._turn, ())]
-        right, bottom = (
-            (like.height % 2, like.width % 2) if abs(self._turn) == 90 else (like.width % 2, like.height % 2)
-        )
+        sides = (like.height, like.width) if abs(self._turn) == 90 else (like.width, like.height)
+        right, bottom = (side % 2 for side in sides)
         if right or bottom:
             steps.append(graph.add("pad", f"iw+{right}:ih+{bottom}"))
             steps.append(graph.add("fillborders", f"right={right}:bottom={bottom}:mode=smear"))
+        if like.format.name not in _FORMATS:
+            steps.append(graph.add("format", _OTHERWISE))
         steps.append(graph.add("buffersink"))
         graph.link_nodes(*steps).configure()
         return graph
 
 
-def open_movie(spec: str | os.PathLike[str], *, threads: int = 1) -> Movie:
+def open_movie(spec: str | os.PathLike[str], *, threads: int = 1, sound: bool = True) -> Movie:
     """Open a video file.
 
     Args:
         spec: its path.
         threads: for decoding.
+        sound: whether its packets are delivered too.
 
     Raises:
         MissingPackageError: PyAV is not installed.
@@ -246,7 +257,7 @@ def open_movie(spec: str | os.PathLike[str], *, threads: int = 1) -> Movie:
     demuxer = file_demuxer(path)
     if demuxer is None:
         raise SourceError(f"{path} is no video, or damaged; expected {', '.join(CONTAINERS)}")
-    return Movie(path, demuxer, threads)
+    return Movie(path, demuxer, threads=threads, sound=sound)
 
 
 def import_av() -> Any:

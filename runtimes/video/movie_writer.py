@@ -23,7 +23,6 @@ MUXERS: Final = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"
 _SOUND: Final = {"mp4": frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"))}
 _SOUND["mov"] = _SOUND["mp4"] | {"pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le"}
 """What players know in these; Matroska takes nearly everything."""
-_ANY_FORMAT: Final = "yuv420p"
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,12 @@ class MovieWriter:
         path: the file; its suffix, one of `MUXERS`, is its container. Its directory must exist.
         movie: what time stamps, colours, metadata and sound are taken from.
         coding: how pictures are coded.
-        size, pixel_format: of the pictures; by default the movie's.
+        size, pixel_format: of the frames that are added; by default the movie's.
         stage: of two passes. The first one keeps nothing but its statistics.
+
+    Attributes:
+        path: of the file, links resolved.
+        keeps: not a first pass.
 
     Raises:
         MissingPackageError: PyAV or the encoder is missing.
@@ -114,25 +117,20 @@ class MovieWriter:
                 f"this needs an av that has the encoder {coding.codec}, which this one lacks; "
                 "pip install --force-reinstall 'uva-edge[video]'"
             )
+        self.keeps = stage is None or stage.number == 2
         self._file = PartFile(path)
         self.path = self._file.path
         self._container: Any = None
         try:
             if self.path == movie.path.resolve():
                 raise OptionError(f"{path} is the source; give the output another name")
-            kept = stage is None or stage.number == 2
-            self._container = self._opened(muxer if kept else None)
-            self._sound = self._sound_streams(movie) if kept else {}
+            self._container = self._opened(muxer)
+            self._sound = self._sound_streams(movie) if self.keeps else {}
             self._container.metadata.update(movie.metadata)
             self._add_pictures(movie, coding, size or movie.size, pixel_format or movie.format, stage)
         except BaseException:
             self.discard()
             raise
-
-    @property
-    def pixel_format(self) -> str:
-        """Of the coded pictures: that of the movie, if the encoder has it, else yuv420p."""
-        return str(self._pictures.codec_context.pix_fmt)
 
     def add(self, item: Any) -> None:
         """Append a frame or a packet of sound. Raises OutputError; then only `discard` is left to call."""
@@ -148,8 +146,8 @@ class MovieWriter:
         with self._reported():
             self._container.mux(self._pictures.encode())
             self._container.close()
-        kept, self._container = self._kept, None
-        if kept:
+        self._container = None
+        if self.keeps:
             return self._file.commit()
         self._file.discard()
         return self.path
@@ -162,12 +160,12 @@ class MovieWriter:
             self._container = None
         self._file.discard()
 
-    def _opened(self, muxer: str | None) -> Any:
-        self._kept = muxer is not None
-        target = str(self._file.temporary) if self._kept else os.devnull
+    def _opened(self, muxer: str) -> Any:
         options = {"movflags": "+faststart"} if muxer in ("mp4", "mov") else {}
         with self._reported():
-            return self._av.open(target, "w", format=muxer or "null", options=options)
+            if self.keeps:
+                return self._av.open(str(self._file.temporary), "w", format=muxer, options=options)
+            return self._av.open(os.devnull, "w", format="null")
 
     def _sound_streams(self, movie: Movie) -> dict[int, Any]:
         """By the index of the movie's stream, that of the file."""
@@ -196,9 +194,8 @@ class MovieWriter:
         stream = self._container.add_stream(
             coding.codec, rate=movie.rate, options=encoder_options(coding, stage)
         )
-        known = {item.name for item in stream.codec_context.codec.video_formats}
         stream.width, stream.height = size
-        stream.pix_fmt = pixel_format if pixel_format in known else _ANY_FORMAT
+        stream.pix_fmt = pixel_format
         context = stream.codec_context
         context.time_base = movie.time_base
         context.sample_aspect_ratio = movie.shape

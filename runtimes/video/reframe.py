@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -141,14 +140,17 @@ class _Run:
                 pixel_format=cropper.format,
                 stage=stage,
             )
-            frames = 0
+            frames, sheet = 0, self._sheet if writer.keeps else None
             try:
                 for item in movie:
                     if is_frame(item):
                         if frames == len(self._path):
                             self._looks.append(watcher.look(item))
                             self._path.append(live.push(self._looks[-1]))
-                        item = self._cropped(item, cropper, window, self._path[frames])
+                        place = self._path[frames]
+                        frame, item = item, cropper.cropped(item, place)
+                        if sheet is not None:
+                            sheet.show(frame, item, window, place)
                         frames += 1
                         self._tell(movie, passes)
                     writer.add(item)
@@ -159,19 +161,10 @@ class _Run:
             return self._report(output, frames, window, watcher.places, movie)
 
     def _opened(self) -> Movie:
-        movie = open_movie(self._source, threads=self._coding.threads)
-        if not self._sound:
-            movie.sound.clear()
-        return movie
+        return open_movie(self._source, threads=self._coding.threads, sound=self._sound)
 
     def _window(self, movie: Movie) -> Window:
         return window_of(movie.size, movie.shape, *self._shape)
-
-    def _cropped(self, frame: Any, cropper: Cropper, window: Window, place: float) -> Any:
-        cropped = cropper.cropped(frame, place)
-        if self._sheet is not None:
-            self._sheet.show(frame, cropped, window, place)
-        return cropped
 
     def _report(
         self, output: Path, frames: int, window: Window, places: Floats, movie: Movie

@@ -8,13 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from uva_edge.saliency import Saliency
-
-av = pytest.importorskip("av", reason="needs the extra 'video'")
 
 Frames = Sequence[NDArray[np.uint8]]
 

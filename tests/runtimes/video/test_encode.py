@@ -191,6 +191,24 @@ def test_colours_and_pixel_formats_are_kept(
     assert report.pixel_format == pixel_format
 
 
+@pytest.mark.parametrize("coding", [H264, H265], ids=["libx264", "libx265"])
+def test_pictures_of_rgb_become_yuv_and_have_their_regions(
+    coding: Coding, tmp_path: Path, make_movie: Make, flight: NDArray[np.uint8], looker: Any
+) -> None:
+    def rgb(stream: Any) -> None:
+        stream.pix_fmt = "rgb8"
+        stream.codec_context.time_base = Fraction(1, 100)
+
+    source = make_movie(tmp_path / "in.gif", flight[:4], codec="gif", prepare=rgb)
+    truth = decoded(source)[0]
+    plain = encode_video(looker(), source, tmp_path / "plain.mp4", coding=coding, strength=0)
+    ours = encode_video(looker(), source, tmp_path / "ours.mp4", coding=coding, strength=3)
+    assert ours.pixel_format == "yuv420p"
+    assert errors(ours.output, truth)[0] < 0.7 * errors(plain.output, truth)[0]
+    with av.open(str(ours.output)) as container:
+        assert container.streams.video[0].codec_context.colorspace == 5, "BT.601"
+
+
 def test_a_title_is_kept(tmp_path: Path, flown: Path, looker: Any) -> None:
     named = tmp_path / "named.mp4"
     with av.open(str(flown)) as before, av.open(str(named), "w") as after:

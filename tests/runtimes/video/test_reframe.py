@@ -128,6 +128,7 @@ def test_the_size_is_what_is_asked_for(
 
 def test_two_passes_take_one_path(tmp_path: Path, make_movie: Make, looker: Any) -> None:
     source = make_movie(tmp_path / "in.mp4", drawn(40, lambda index: 0.2 + index / 80))
+    sheet = CropSheet()
     seen: list[tuple[int, int | None]] = []
     report = reframe_video(
         looker(lambda index: (0.2 + index / 80, 0.5)),
@@ -135,11 +136,13 @@ def test_two_passes_take_one_path(tmp_path: Path, make_movie: Make, looker: Any)
         tmp_path / "out.mp4",
         aspect=SQUARE,
         live=True,
+        sheet=sheet,
         coding=Coding(crf=None, bitrate=200_000, preset="veryfast"),
         progress=lambda now: seen.append((now.frames, now.total)),
     )
     assert report.frames == 40
     assert seen[-1] == (80, 80)
+    assert sheet.seen == 40, "of one pass"
     assert all((frame[90] > 180).any() for frame in decoded(report.output))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
