@@ -34,7 +34,7 @@ from uva_edge.data.footage import Footage
 from uva_edge.data.still_images import list_stills
 from uva_edge.data.teacher_clips import list_clips
 from uva_edge.metrics import fixation_density, resize_map
-from uva_edge.runtimes.video.encode import DEFAULT_STRENGTH, Marker
+from uva_edge.runtimes.video.encode import STRENGTHS, Marker
 from uva_edge.runtimes.video.movie_writer import Coding, encoder_options
 from uva_edge.runtimes.video.regions_of_interest import RegionOfInterest, cell_density, qp_offsets, regions_of
 from uva_edge.training.baselines import BASELINES
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="val")
     parser.add_argument("--bundle", default="uva-64")
-    parser.add_argument("--strengths", default=str(DEFAULT_STRENGTH))
+    parser.add_argument("--strengths", help="such as 1,2,3; by default that of each encoder")
     parser.add_argument("--only", choices=("clips", "stills"))
     parser.add_argument("--most", type=int, help="so many clips and so many stills, evenly chosen")
     parser.add_argument("--frames", type=int, default=48, help="of each clip, from its start")
@@ -98,7 +98,8 @@ def main() -> None:
             footage = some(readers[title](arguments.data, arguments.split), arguments.most)
             shots = list(_shots(footage, predictor, arguments.data, arguments.frames))
             for coding in SETTINGS:
-                for strength in map(float, arguments.strengths.split(",")):
+                asked = arguments.strengths
+                for strength in map(float, asked.split(",")) if asked else (STRENGTHS[coding.codec],):
                     for maps in (predictor.bundle.name, CENTRE):
                         found = _row([_gain(shot, coding, maps, strength) for shot in shots])
                         plain = f"{coding.codec}, CRF {coding.crf:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,11 +18,11 @@ from ..part_file import reported
 from ..predictor import SaliencyPredictor
 from ..processing import Progress
 from .movie import Movie, import_av, is_frame, open_movie, picture
-from .movie_writer import Coding, MovieWriter, Pass
+from .movie_writer import Codec, Coding, MovieWriter, Pass
 from .regions_of_interest import RegionOfInterest, cell_density, qp_offsets, regions_of
 
-DEFAULT_STRENGTH: Final = 2.0
-"""Best on training clips (docs/video.md)."""
+STRENGTHS: Final[Mapping[Codec, float]] = {"libx264": 2.0, "libx265": 1.0}
+"""What is worth its price on training clips (docs/video.md)."""
 _QP_RANGE: Final = 51
 
 
@@ -58,7 +58,7 @@ def encode_video(
     output: str | os.PathLike[str],
     *,
     coding: Coding | None = None,
-    strength: float = DEFAULT_STRENGTH,
+    strength: float | None = None,
     sound: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> EncodeReport:
@@ -72,7 +72,8 @@ def encode_video(
         source: a video file, see `open_movie`.
         output: its suffix is its container: .mp4, .m4v, .mov or .mkv.
         coding: by default libx264 at CRF 23. With a bitrate everything is done twice.
-        strength: QP for each doubling of how much people look; from 0, which is plain coding, to 10.
+        strength: QP for each doubling of how much people look; from 0, which is plain coding, to 10. By default that
+            of `STRENGTHS`.
         sound: whether it is copied.
         progress: called after each frame; of two passes, the frames are counted in both.
 
@@ -82,6 +83,7 @@ def encode_video(
         KeyboardInterrupt: Ctrl-C. Whatever is raised, nothing is left and `output` is what it was.
     """
     coding = coding or Coding()
+    strength = STRENGTHS[coding.codec] if strength is None else strength
     if not 0 <= strength <= 10:
         raise OptionError(f"strength must be from 0 (plain coding) to 10 QP a doubling, got {strength}")
     run = _Run(predictor, source, output, coding, strength, sound, progress)

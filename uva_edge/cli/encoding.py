@@ -17,15 +17,14 @@ from .shared import json_option, open_predictor, predictor_options
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
     "--strength",
-    default=2.0,
-    show_default=True,
-    help="QP for each doubling of attention; 0 is plain coding.",
+    type=float,
+    help="QP for each doubling of attention; by default 2 for libx264, 1 for libx265. 0 is plain coding.",
 )
 @coding_options
 @predictor_options
 @json_option
 def encode(
-    source: Path, output: Path, strength: float, no_sound: bool, as_json: bool, **options: Any
+    source: Path, output: Path, strength: float | None, no_sound: bool, as_json: bool, **options: Any
 ) -> None:
     """Code the video IN anew, as OUT (.mp4, .mov or .mkv), with its bits where people look."""
     from uva_edge.runtimes.video.encode import encode_video
