@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import av
 import click
 import numpy as np
 import pytest
@@ -41,6 +42,15 @@ def names(flight: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
+def write_flight(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode())
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
 )
@@ -48,6 +58,8 @@ def test_python_examples_run(
     page: Path, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if any('"flight.mp4"' in block for block in blocks(page, "python")):
+        write_flight(tmp_path / "flight.mp4", names["frames"])
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{page.name}, python block {number}", "exec"), names)
 
