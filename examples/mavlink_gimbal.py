@@ -250,7 +250,8 @@ def fly(
         found = [(peak.x, peak.y, peak.value) for peak in stream.push(frame.pixels).peaks(peaks)]
         if moving:
             motion.update(frame.image)
-            found = [peak for peak in found if motion.moves(peak[0], peak[1])]
+            places = [(motion.near(x, y), value) for x, y, value in found]
+            found = [(*place, value) for place, value in places if place is not None]
         link.send(pilot.step(found, gimbal, now, link.heading))
         if pilot.attention.mode is not mode:
             mode = pilot.attention.mode
