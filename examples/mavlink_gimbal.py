@@ -7,8 +7,8 @@ GIMBAL_MANAGER_INFORMATION, takes control by MAV_CMD_DO_GIMBAL_MANAGER_CONFIGURE
 GIMBAL_MANAGER_SET_PITCHYAW after each frame, and knows from GIMBAL_DEVICE_ATTITUDE_STATUS where the gimbal points. It
 stops, and says why, when the autopilot or the gimbal falls silent or another component takes control.
 
-What is followed: of the peaks that move by themselves (gimbal_motion.py; `--still` takes the others too) the strongest
-to begin with, or what is at `--at X,Y` of the first frame; then in each frame the one that is nearest to where it
+What is followed: what moves by itself near the peaks (gimbal_motion.py; `--still` takes the peaks as they are). It is
+what is at `--at X,Y` of the first frame, or else the strongest; then in each frame the one that is nearest to where it
 should be, if it is near enough (gimbal_control.py). What was lost is waited for, then the gimbal goes back to
 `--neutral`.
 """
@@ -235,7 +235,7 @@ def fly(
         source: of frames, as `open_source` gives them.
         stream: `push` of a frame's pixels gives a Saliency.
         at: the pixel of the first frame at which is what to follow.
-        moving: look only at what moves by itself.
+        moving: look only at what moves by itself, and where it does.
         peaks: of a frame, that are looked at.
     """
     mode: Mode | None = None
@@ -250,7 +250,8 @@ def fly(
         found = [(peak.x, peak.y, peak.value) for peak in stream.push(frame.pixels).peaks(peaks)]
         if moving:
             motion.update(frame.image)
-            found = [peak for peak in found if motion.moves(peak[0], peak[1])]
+            places = [(motion.near(x, y), value) for x, y, value in found]
+            found = [(*place, value) for place, value in places if place is not None]
         link.send(pilot.step(found, gimbal, now, link.heading))
         if pilot.attention.mode is not mode:
             mode = pilot.attention.mode

@@ -148,7 +148,7 @@ def test_the_car_stays_in_the_middle_third(seed: int) -> None:
 
 
 def test_the_network_keeps_the_car_in_the_middle_third() -> None:
-    """As above with real saliency of rendered frames, of which only moving peaks are looked at."""
+    """As above with real saliency of rendered frames, and what moves near its peaks."""
     with (
         flight(0, ground(5)) as (vehicle, link, pilot),
         SaliencyPredictor("uva-64", backend="onnxruntime") as predictor,
