@@ -150,8 +150,9 @@ class Twins:
             batch.push([self._good(), None, self._good()])
 
             def push(bad: Any) -> None:
-                # To a batch, None is a camera without a frame.
-                batch.push([self._good(), bad if bad is not None else np.empty(0), self._good()])
+                if bad is None:  # to a batch, a camera without a frame
+                    bad = b""
+                batch.push([self._good(), bad, self._good()])
 
             self._expect_refused("push of a batch", push)
             batch.push([self._good() for _ in range(_BATCH)])
