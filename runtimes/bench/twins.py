@@ -146,13 +146,13 @@ class Twins:
         )
 
     def _push_batch(self) -> None:
+        def push(bad: Any) -> None:
+            wrong: Any = b"" if bad is None else bad  # to a batch, None is a camera without a frame
+            batch.push([self._good(), wrong, self._good()])
+
         with self._predictor.stream_batch(_BATCH, color=self._color) as batch:
             batch.push([self._good(), None, self._good()])
-            # To a batch, None is a camera without a frame.
-            self._expect_refused(
-                "push of a batch",
-                lambda bad: batch.push([self._good(), b"" if bad is None else bad, self._good()]),
-            )
+            self._expect_refused("push of a batch", push)
             batch.push([self._good() for _ in range(_BATCH)])
             if batch.frames != (2, 1, 2):
                 self._tally.defect(f"streams of a batch count {batch.frames} frames; expected (2, 1, 2)")
