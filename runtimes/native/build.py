@@ -119,22 +119,18 @@ def compile_source(source: Source, compiler: str, flags: tuple[str, ...], output
 
 def _compile(source: Source, compiler: str, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
     try:
-        compile_source(source, compiler, FLAGS, Path(temporary))
+        with os.fdopen(handle, "wb") as file, tempfile.TemporaryDirectory(prefix="uva-edge-c-") as scratch:
+            built = Path(scratch, path.name)
+            compile_source(source, compiler, FLAGS, built)
+            code = built.read_bytes()
+            file.write(code + _SEAL + hashlib.sha256(code).digest())
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o700)
-        _seal(Path(temporary))
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-def _seal(path: Path) -> None:
-    digest = hashlib.sha256(path.read_bytes()).digest()
-    with path.open("ab") as file:
-        file.write(_SEAL + digest)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _is_whole(path: Path) -> bool:

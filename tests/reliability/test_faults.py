@@ -205,10 +205,16 @@ print(SaliencyPredictor("uva-32", backend="fastest").explain())
     assert "ms a step here" in ended.out
 
 
-def test_no_home_and_no_cache(namespace: tuple[str, ...], child: Callable[..., Any]) -> None:
+def test_no_home_and_no_cache(child: Callable[..., Any]) -> None:
     """A service's user that is a number alone: no entry in passwd, no HOME."""
-    homeless = ("env", "-u", "HOME", "-u", "XDG_CACHE_HOME")
-    below = (*mounted(namespace, "--bind", "/dev/null", "/etc/passwd"), *homeless)
+    numbered = ("unshare", "--user", "--map-user=54321")
+    try:
+        found = subprocess.run([*numbered, "true"], capture_output=True, timeout=60).returncode
+    except FileNotFoundError:
+        found = 127
+    if found:
+        pytest.skip("needs user namespaces, and unshare of the package util-linux")
+    below = (*numbered, "env", "-u", "HOME", "-u", "XDG_CACHE_HOME")
     for backend in ("auto", "fastest"):
         ended = child(NATIVE, backend, below=below)
         assert ended.status == 0, ended.err
