@@ -48,6 +48,7 @@ from uva_edge.training.scoring import score
 
 BEGIN, END = "<!-- measured beside peers: begin -->", "<!-- measured beside peers: end -->"
 COLD_STARTS: Final = 3
+"""Of each; the first may be slow, for it fills the caches, and the median is not it."""
 TURN: Final = 0.05
 """Seconds that a runner has in a round; one frame at least."""
 MOST_CORES: Final = 1.1
@@ -90,7 +91,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument(
-        "--clips", type=int, default=4, help="of --data, how many of its val clips to score on"
+        "--clips", type=int, default=3, help="of --data, how many of its val clips to score on"
     )
     parser.add_argument(
         "--models", type=Path, default=Path("build/peers"), help="where converted models are kept"
@@ -153,7 +154,7 @@ def _start(row: Row, frames: Path, arguments: argparse.Namespace, stack: ExitSta
     row.install = bytes_beyond_base(found, python)
     model = converted(runner, row.bundle, arguments.models.resolve())
     seconds = []
-    for start in range(COLD_STARTS + 1):
+    for start in range(1, COLD_STARTS + 1):
         began = time.perf_counter()
         peer = Peer(runner, row.bundle, model, frames, python, frames.with_name(f"{runner.name}.txt"))
         stack.callback(peer.close)
@@ -161,7 +162,7 @@ def _start(row: Row, frames: Path, arguments: argparse.Namespace, stack: ExitSta
         seconds.append(time.perf_counter() - began)
         if start < COLD_STARTS:
             peer.close()
-    row.cold = statistics.median(seconds[1:])  # the first one filled the caches
+    row.cold = statistics.median(seconds)
     return peer
 
 
