@@ -152,15 +152,6 @@ class Twins:
 
         with self._predictor.stream_batch(_BATCH, color=self._color) as batch:
             batch.push([self._good(), None, self._good()])
-<<<<<<< HEAD
-
-            def push(bad: Any) -> None:
-                if bad is None:  # to a batch, a camera without a frame
-                    bad = b""
-                batch.push([self._good(), bad, self._good()])
-
-=======
->>>>>>> 5093c8e1cf54bd6e0d53cf28120f052fae5d9be5
             self._expect_refused("push of a batch", push)
             batch.push([self._good() for _ in range(_BATCH)])
             if batch.frames != (2, 1, 2):
