@@ -18,30 +18,25 @@ does. Converted models are kept in build/peers; to convert takes some minutes, o
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from peers_install import NotInstalledError, bytes_beyond_base, installed
+from peers_process import NotMeasuredError, Peer, converted
 from peers_runners import REFERENCE, RUNNERS, Runner
-from performance import percentiles, replace_between
+from peers_table import Row, machine, table
+from performance import replace_between
 
-from uva_edge import Bundle, __version__, environment
+from uva_edge import Bundle
 from uva_edge.data.footage import Footage
 from uva_edge.data.sources import open_footage
 from uva_edge.data.synthetic import AerialScene
@@ -51,92 +46,14 @@ from uva_edge.runtimes.agreement import TOLERANCES
 from uva_edge.training.predictors import from_folder
 from uva_edge.training.scoring import score
 
-HERE: Final = Path(__file__).resolve().parent
 BEGIN, END = "<!-- measured beside peers: begin -->", "<!-- measured beside peers: end -->"
 COLD_STARTS: Final = 3
+"""Of each; the first may be slow, for it fills the caches, and the median is not it."""
 TURN: Final = 0.05
 """Seconds that a runner has in a round; one frame at least."""
 MOST_CORES: Final = 1.1
-PATIENCE: Final = 600
-"""Seconds after which a process that does not answer is ended."""
 SCENE_SIZE: Final = (320, 180)
 """Of the frames that models other than ours are timed on."""
-ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS"), "1")
-
-
-class NotMeasuredError(Exception):
-    """Why a runner has no times."""
-
-
-@dataclass
-class Row:
-    """One line of the table; what stays empty was not measured."""
-
-    runner: Runner
-    bundle: str
-    input: str
-    refused: str = ""
-    seconds: list[float] = field(default_factory=list)
-    ratio: float = 0.0
-    golden: str = ""
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
-    install: int = 0
-    versions: dict[str, str] = field(default_factory=dict)
-    cold: float = 0.0
-    memory: int = 0
-
-
-class Peer:
-    """A process with a runner in it; what it prints goes to the file `log`."""
-
-    def __init__(
-        self, runner: Runner, bundle: str, model: Path, frames: Path, python: Path, log: Path
-    ) -> None:
-        self._log = log
-        command = [python, HERE / "peers_worker.py", runner.name, bundle, model, frames]
-        with log.open("w") as errors:
-            self._process = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, **ONE_THREAD, "TORCHINDUCTOR_CACHE_DIR": str(model.parent / "inductor")},
-            )
-
-    def answer(self) -> dict[str, Any]:
-        """The next one; raises NotMeasuredError with the process's last words if it ended."""
-        assert self._process.stdout is not None
-        timer = threading.Timer(PATIENCE, self._process.kill)
-        timer.start()
-        line = self._process.stdout.readline()
-        timer.cancel()
-        if not line:
-            raise NotMeasuredError(last_words(self._process.wait(), self._log))
-        return dict(json.loads(line))
-
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Raises NotMeasuredError as `answer`."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended, and the answer will say why
-            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        with suppress(BrokenPipeError):
-            self._process.communicate()
-
-
-def last_words(code: int, log: Path) -> str:
-    """Why a process ended, by the last line that it wrote."""
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"its process ended with exit code {code}"
-
-
-# --- what is measured -----------------------------------------------------------------------------------
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -174,7 +91,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument(
-        "--clips", type=int, default=4, help="of --data, how many of its val clips to score on"
+        "--clips", type=int, default=3, help="of --data, how many of its val clips to score on"
     )
     parser.add_argument(
         "--models", type=Path, default=Path("build/peers"), help="where converted models are kept"
@@ -235,9 +152,9 @@ def _start(row: Row, frames: Path, arguments: argparse.Namespace, stack: ExitSta
     found = installed(runner.packages, python, runner.fix)
     row.versions = {name: found[name].version for name in runner.packages}
     row.install = bytes_beyond_base(found, python)
-    model = _converted(runner, row.bundle, arguments.models.resolve())
+    model = converted(runner, row.bundle, arguments.models.resolve())
     seconds = []
-    for start in range(COLD_STARTS + 1):
+    for start in range(1, COLD_STARTS + 1):
         began = time.perf_counter()
         peer = Peer(runner, row.bundle, model, frames, python, frames.with_name(f"{runner.name}.txt"))
         stack.callback(peer.close)
@@ -245,31 +162,8 @@ def _start(row: Row, frames: Path, arguments: argparse.Namespace, stack: ExitSta
         seconds.append(time.perf_counter() - began)
         if start < COLD_STARTS:
             peer.close()
-    row.cold = statistics.median(seconds[1:])  # the first one filled the caches
+    row.cold = statistics.median(seconds)
     return peer
-
-
-def _converted(runner: Runner, bundle: str, models: Path) -> Path:
-    """The folder of the converted model, made unless it is there."""
-    if not runner.converter:
-        return models / "none"
-    version = installed([runner.converter], Path(sys.executable), runner.fix)[runner.converter].version
-    manifest = Bundle.open(bundle).manifest
-    weights = next(item for item in manifest.artifacts if item.format == "torch").files[0].sha256
-    key = hashlib.sha256((weights + (HERE / "peers_models.py").read_text("utf-8")).encode()).hexdigest()[:12]
-    folder = models / f"{bundle}-{runner.converter}-{version}-{key}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=models) as scratch:
-            made, log = Path(scratch) / "model", Path(scratch) / "log.txt"
-            made.mkdir()
-            command = [sys.executable, str(HERE / "peers_models.py"), runner.converter, bundle, str(made)]
-            with log.open("w") as output:
-                environ = {**os.environ, **ONE_THREAD}
-                code = subprocess.run(command, stdout=output, stderr=output, env=environ).returncode
-            if code:
-                raise NotMeasuredError(f"its converter failed: {last_words(code, log)}")
-            made.rename(folder)
-    return folder
 
 
 def _checked(peer: Peer, expected: NDArray[np.float32], frames: Path, precision: str) -> str:
@@ -339,60 +233,6 @@ def chosen(footage: Sequence[Footage], clips: int) -> list[Footage]:
         videos[index].name for index in np.linspace(0, len(videos) - 1, min(clips, len(videos))).astype(int)
     }
     return [item for item in footage if item.kind == "still" or item.name in kept]
-
-
-# --- telling --------------------------------------------------------------------------------------------
-
-HEADS: Final = (
-    "model", "input", "ms a frame p50 / p95", "FPS", "x torch", "golden: max error, least CC",
-    "OSIE NSS / CC / AUC", "SUN-500 NSS / CC / AUC", "clips CC", "install MB", "cold start ms", "peak MB",
-)  # fmt: skip
-
-
-def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Ours and those with our weights by resolution, the fastest first; then the other models."""
-
-    def place(row: Row) -> tuple[bool, str, bool, float]:
-        speed = statistics.median(row.seconds) if row.seconds else 0.0
-        return not row.runner.ours, row.bundle, bool(row.refused), speed
-
-    yield f"| {' | '.join(HEADS)} |"
-    yield "|---" * len(HEADS) + "|"
-    for row in sorted(rows, key=place):
-        name = f"{row.bundle} {row.runner.name}" if row.runner.ours else row.runner.name
-        refused = row.refused.replace("|", "/")  # which would end the cell
-        cells = [f"not measured: {refused}"] if refused else list(_cells(row))
-        yield f"| {' | '.join([name, row.input, *cells])}" + " |" * (len(HEADS) - 1 - len(cells))
-
-
-def _cells(row: Row) -> Iterator[str]:
-    p50, p95 = percentiles(row.seconds, 50, 95)
-    yield f"{p50:.3f} / {p95:.3f}"
-    yield f"{1e3 / p50:.0f}" if p50 < 100 else f"{1e3 / p50:.1f}"
-    yield f"{row.ratio:.{1 if row.ratio >= 1 else 2}f}" if row.ratio else ""
-    yield row.golden
-    for dataset in ("osie", "sun500"):
-        found = row.scores.get(dataset, {})
-        yield " / ".join(f"{found[name]:.3f}" for name in ("nss", "cc", "auc") if name in found)
-    teacher = row.scores.get("clips", {}).get("teacher_cc")
-    yield f"{teacher:.3f}" if teacher is not None else ""
-    yield f"{row.install / 1e6:.0f}"
-    yield f"{row.cold * 1e3:.0f}"
-    yield f"{row.memory / 1e6:.0f}"
-
-
-def machine(load: float, rows: Sequence[Row], footage: Sequence[Footage]) -> str:
-    """What was measured on, with which versions and which footage."""
-    cpu = environment.probe_cpu()
-    versions = sorted({pair for row in rows for pair in row.versions.items()})
-    counts = Counter(item.dataset for item in footage)
-    scored = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
-    return (
-        f"Machine: {cpu.model}, class {cpu.processor_class}, one thread. Load before the run: {load:.2f}. "
-        f"uva_edge {__version__}, Python {sys.version.split()[0]}, numpy {np.__version__}, "
-        f"{', '.join(f'{name} {version}' for name, version in versions)}. "
-        f"Stills and clips of the val split that are scored: {scored}."
-    )
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class AttentionLimits:
         least: a peak below this value starts nothing.
         steady: seconds for which a new peak must be there, frame by frame, before it is followed.
         gate: how far from where it is expected a peak may be; what was not seen is looked for further away.
-        widening: by how much the gate grows in a second without a sight, up to three times itself.
+        widening: by how much the gate grows in a second without a sight, up to four times itself.
         slowing: seconds in which the speed of what is not seen falls to 37 %: it may have stopped.
         forget: seconds without a sight after which the target is lost.
         hold: seconds for which the gimbal then stays where it is, before it goes back.
@@ -98,7 +98,7 @@ class AttentionLimits:
     gate: float = math.radians(3.5)
     widening: float = math.radians(10)
     slowing: float = 0.5
-    forget: float = 1.0
+    forget: float = 2.0
     hold: float = 2.0
     smoothing: float = 0.6
 
@@ -170,7 +170,7 @@ class Attention:
 
     def _gate(self) -> float:
         limits = self._limits
-        return min(3 * limits.gate, limits.gate + limits.widening * (self._now - self._seen))
+        return min(4 * limits.gate, limits.gate + limits.widening * (self._now - self._seen))
 
     def _look_for(self, sights: Sequence[Sight]) -> None:
         strongest = max(sights, key=lambda sight: sight.value, default=None)

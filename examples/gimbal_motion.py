@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 _WIDTH = 480  # wider frames are made smaller
 _WINDOW = 15  # pixels of that; about a car from 30 m
 _FEWEST = 12  # points that agree on how the background moved
-_MOVING = 5.5
+_MOVING = 5.5  # times the median
+_REACH = 32  # pixels from a peak to what it is about; at 64x64, four cells and more
 
 
 class MotionSense:
@@ -35,14 +36,23 @@ class MotionSense:
         same_size = last is not None and last.shape == image.shape
         self._difference = _difference(last, image) if last is not None and same_size else None
 
-    def moves(self, x: float, y: float) -> bool:
-        """Whether the pixel (x, y) of the last frame does; True where that can't be told."""
+    def near(self, x: float, y: float) -> tuple[float, float] | None:
+        """What moves most near the pixel (x, y) of the last frame, in pixels; None if nothing does.
+
+        A map of saliency is coarse, and its peak lies some way off what it is about. Where motion can't be told, as in
+        a first frame, it is (x, y) itself.
+        """
         if self._difference is None:
-            return True
+            return x, y
         rows, columns = self._difference.shape
         row = min(rows - 1, max(0, round(y * self._scale)))
         column = min(columns - 1, max(0, round(x * self._scale)))
-        return bool(self._difference[row, column] > _MOVING)
+        top, left = max(0, row - _REACH), max(0, column - _REACH)
+        around = self._difference[top : row + _REACH + 1, left : column + _REACH + 1]
+        down, right = np.unravel_index(int(around.argmax()), around.shape)
+        if around[down, right] < _MOVING:
+            return None
+        return float(left + right) / self._scale, float(top + down) / self._scale
 
 
 def _difference(last: NDArray[np.uint8], now: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -63,4 +73,4 @@ def _difference(last: NDArray[np.uint8], now: NDArray[np.uint8]) -> NDArray[np.f
     past = cv2.warpPerspective(last, motion, size, dst=now.copy(), borderMode=cv2.BORDER_TRANSPARENT)
     difference = cv2.absdiff(now, past).max(axis=2)
     around = cv2.boxFilter(difference, cv2.CV_32F, (_WINDOW, _WINDOW))
-    return np.asarray(cv2.dilate(around, np.ones((_WINDOW, _WINDOW))) / (np.median(around) + 0.5), np.float32)
+    return np.asarray(around / (np.median(around) + 0.5), np.float32)

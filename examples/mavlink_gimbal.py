@@ -5,10 +5,11 @@
 It speaks the gimbal protocol v2 (https://mavlink.io/en/services/gimbal_v2.html): it finds the gimbal manager by
 GIMBAL_MANAGER_INFORMATION, takes control by MAV_CMD_DO_GIMBAL_MANAGER_CONFIGURE, sends rates in
 GIMBAL_MANAGER_SET_PITCHYAW after each frame, and knows from GIMBAL_DEVICE_ATTITUDE_STATUS where the gimbal points. It
-stops, and says why, when the autopilot or the gimbal falls silent or another component takes control.
+stops, and says why, when the autopilot or the gimbal falls silent or another component takes control; and it stops the
+gimbal while no frames come.
 
-What is followed: of the peaks that move by themselves (gimbal_motion.py; `--still` takes the others too) the strongest
-to begin with, or what is at `--at X,Y` of the first frame; then in each frame the one that is nearest to where it
+What is followed: what moves by itself near the peaks (gimbal_motion.py; `--still` takes the peaks as they are). It is
+what is at `--at X,Y` of the first frame, or else the strongest; then in each frame the one that is nearest to where it
 should be, if it is near enough (gimbal_control.py). What was lost is waited for, then the gimbal goes back to
 `--neutral`.
 """
@@ -20,6 +21,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -58,9 +60,18 @@ class GimbalLink:
         address: of pymavlink, such as udpin:0.0.0.0:14550, udpout:10.0.0.1:14550 or /dev/ttyAMA0,921600.
         system: the vehicle's system number, which is also ours: this is one of its components.
         clock: seconds; by it silence is judged.
+        patience: seconds of the wall clock after which rates that nobody renews are set to zero, since the manager
+            would go on with them.
     """
 
-    def __init__(self, address: str, *, system: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        system: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.5,
+    ) -> None:
         device, _, baud = address.partition(",")
         self.clock = clock
         self._connection: Any = mavutil.mavlink_connection(
@@ -75,6 +86,9 @@ class GimbalLink:
         self._greeted = -math.inf
         self._answers: dict[int, int] = {}
         self._taken_by: tuple[int, int] | None = None
+        self._patience, self._turned_at = patience, math.inf
+        self._sending, self._closed = threading.Lock(), threading.Event()
+        self._watch: threading.Thread | None = None
         self.attitude: Direction | None = None
         """Where the gimbal points: in the world, if the vehicle's heading is known, else on the vehicle."""
         self.heading = 0.0
@@ -96,6 +110,8 @@ class GimbalLink:
             mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, mavlink.MAVLINK_MSG_ID_GIMBAL_DEVICE_ATTITUDE_STATUS, _ATTITUDE_US,
             until=lambda: self._heard[gimbal] > -math.inf, timeout=timeout, failure="the gimbal tells no attitude",
         )  # fmt: skip
+        self._watch = threading.Thread(target=self._stop_when_forgotten, name="gimbal-watch", daemon=True)
+        self._watch.start()
 
     def pump(self) -> None:
         """Take in what has come, and keep up our heartbeat; never waits.
@@ -118,14 +134,29 @@ class GimbalLink:
             low, high = self._pitch_limits
             pitch = max(pitch, 0.0) if self.attitude.pitch <= low + _STOP else pitch
             pitch = min(pitch, 0.0) if self.attitude.pitch >= high - _STOP else pitch
-        self._connection.mav.gimbal_manager_set_pitchyaw_send(
-            self._system, self._manager, _LOCKED, self._device, math.nan, math.nan, pitch, rates.yaw
-        )
+        self._turn(Direction(rates.yaw, pitch))
+
+    def _turn(self, rates: Direction) -> None:
+        with self._sending:
+            self._turned_at = time.monotonic() if any(rates) else math.inf
+            self._connection.mav.gimbal_manager_set_pitchyaw_send(
+                self._system, self._manager, _LOCKED, self._device, math.nan, math.nan, rates.pitch, rates.yaw
+            )
+
+    def _stop_when_forgotten(self) -> None:
+        while not self._closed.wait(self._patience / 5):
+            if time.monotonic() - self._turned_at > self._patience:
+                self._turn(Direction(0.0, 0.0))
 
     def close(self) -> None:
-        """Stop the gimbal, give control back, and end the connection."""
+        """Stop the gimbal, give control back, and end the connection. A second call does nothing."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if self._watch is not None:
+            self._watch.join()
         if self._device and self._taken_by is None:
-            self.send(Direction(0.0, 0.0))
+            self._turn(Direction(0.0, 0.0))
             self._command(
                 mavlink.MAV_CMD_DO_GIMBAL_MANAGER_CONFIGURE, _RELEASE, _RELEASE, _UNCHANGED, _UNCHANGED, 0, 0,
                 self._device,
@@ -136,13 +167,14 @@ class GimbalLink:
         now = self.clock()
         if now - self._greeted >= _HEARTBEAT_S:
             self._greeted = now
-            self._connection.mav.heartbeat_send(
-                mavlink.MAV_TYPE_ONBOARD_CONTROLLER,
-                mavlink.MAV_AUTOPILOT_INVALID,
-                0,
-                0,
-                mavlink.MAV_STATE_ACTIVE,
-            )
+            with self._sending:
+                self._connection.mav.heartbeat_send(
+                    mavlink.MAV_TYPE_ONBOARD_CONTROLLER,
+                    mavlink.MAV_AUTOPILOT_INVALID,
+                    0,
+                    0,
+                    mavlink.MAV_STATE_ACTIVE,
+                )
         while (message := self._connection.recv_match(blocking=False)) is not None:
             if message.get_srcSystem() == self._system:
                 self._take(message)
@@ -160,7 +192,7 @@ class GimbalLink:
             owner = message.primary_control_sysid, message.primary_control_compid
             ours = self._system, mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
             self._taken_by = owner if self._in_control and owner not in (ours, (0, 0)) else None
-        elif kind == "GIMBAL_DEVICE_ATTITUDE_STATUS":
+        elif kind == "GIMBAL_DEVICE_ATTITUDE_STATUS" and message.gimbal_device_id in (0, self._device):
             self._heard[gimbal] = self.clock()
             self.attitude, self.heading = _attitude(message)
         elif kind == "COMMAND_ACK":
@@ -173,7 +205,8 @@ class GimbalLink:
 
     def _command(self, command: int, *values: float) -> None:
         values = (*values, *[0.0] * (7 - len(values)))
-        self._connection.mav.command_long_send(self._system, self._manager, command, 0, *values)
+        with self._sending:
+            self._connection.mav.command_long_send(self._system, self._manager, command, 0, *values)
 
     def _acknowledged(self, command: int, *values: float, timeout: float) -> None:
         self._answers.pop(command, None)
@@ -235,7 +268,7 @@ def fly(
         source: of frames, as `open_source` gives them.
         stream: `push` of a frame's pixels gives a Saliency.
         at: the pixel of the first frame at which is what to follow.
-        moving: look only at what moves by itself.
+        moving: look only at what moves by itself, and where it does.
         peaks: of a frame, that are looked at.
     """
     mode: Mode | None = None
@@ -250,7 +283,8 @@ def fly(
         found = [(peak.x, peak.y, peak.value) for peak in stream.push(frame.pixels).peaks(peaks)]
         if moving:
             motion.update(frame.image)
-            found = [peak for peak in found if motion.moves(peak[0], peak[1])]
+            places = [(motion.near(x, y), value) for x, y, value in found]
+            found = [(*place, value) for place, value in places if place is not None]
         link.send(pilot.step(found, gimbal, now, link.heading))
         if pilot.attention.mode is not mode:
             mode = pilot.attention.mode

@@ -165,24 +165,28 @@ def run_cases(
 def _run_group(
     bundle: Bundle, golden: Golden, group: list[Case], backend: Backend, artifact: Artifact, threads: int
 ) -> Iterator[Outcome]:
-    refusal = refusal_of(bundle, backend, threads)
-    if refusal is None:
-        try:
-            session = backend.load(bundle, artifact, SessionOptions(threads=threads))
-        except WrongDeviceError as error:
-            refusal = ("UNSUPPORTED", str(error))
-        except (BackendError, BundleError) as error:
-            refusal = ("FAIL", str(error))
-        else:
-            try:
-                for case in group:
-                    yield _run(bundle, golden, case, session, tolerance(artifact, case))
-            finally:
-                session.close()
-            return
-    status, reason = refusal
-    for case in group:
-        yield Outcome(case, status, reason)
+    opened = refusal_of(bundle, backend, threads) or _opened(bundle, backend, artifact, threads)
+    if isinstance(opened, tuple):
+        for case in group:
+            yield Outcome(case, *opened)
+        return
+    try:
+        for case in group:
+            yield _run(bundle, golden, case, opened, tolerance(artifact, case))
+    finally:
+        opened.close()
+
+
+def _opened(
+    bundle: Bundle, backend: Backend, artifact: Artifact, threads: int
+) -> Session | tuple[Status, str]:
+    """A session, or why there is none."""
+    try:
+        return backend.load(bundle, artifact, SessionOptions(threads=threads))
+    except WrongDeviceError as error:
+        return "UNSUPPORTED", str(error)
+    except (BackendError, BundleError) as error:
+        return "FAIL", str(error)
 
 
 def refusal_of(bundle: Bundle, backend: Backend, threads: int) -> tuple[Status, str] | None:

@@ -45,6 +45,7 @@ _PLAYLISTS: Final = (
     (b"rtsp://", "a list of addresses"),
 )
 _MAX_ELEMENTS: Final = 65536
+_TOLERATED_LOSS: Final = 0.1
 _MATROSKA_SEGMENT: Final = 0x18538067
 
 
@@ -87,6 +88,30 @@ def missing_bytes(path: Path, demuxer: str) -> int:
     except OSError:
         pass
     return 0
+
+
+def shortfall(
+    frames: int, seconds: float, *, declared: int | None, fps: float | None, lost: int
+) -> str | None:
+    """Truncated or damaged? In words, or None. Two rules, for frame counts of containers are often wrong.
+
+    1. A container that states its length in bytes and is shorter has been cut: any missing frame counts.
+    2. Otherwise both the frames and the time covered must fall short by more than a tenth. Counts are
+       often duration x rate, and a longer sound track, a variable rate or a trimmed start inflate them.
+
+    Args:
+        frames, seconds: how many were decoded, and the time of the last.
+        declared, fps: what the container says, if it does.
+        lost: `missing_bytes`.
+    """
+    if lost and (declared is None or frames < declared):
+        of = "" if declared is None else f" of {declared}"
+        return f"decoded {frames}{of} frames; the file is truncated or damaged ({lost} bytes are missing)"
+    if declared is None or frames >= declared * (1 - _TOLERATED_LOSS):
+        return None
+    if fps and seconds + 1 / fps >= declared / fps * (1 - _TOLERATED_LOSS):
+        return None
+    return f"decoded {frames} of {declared} frames; the file is truncated or damaged"
 
 
 # Each walker yields where an element ends, and expects the file to stand there when it goes on.

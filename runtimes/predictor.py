@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -22,6 +21,7 @@ from .backend import Frames, Maps, Session, SessionInfo, SessionOptions, State, 
 from .clips import clip_maps
 from .engines import with_built
 from .fastest import select_fastest
+from .forks import ProcessLock, never_free_in_children
 from .selection import Selection, select
 from .stream_batch import StreamBatch
 
@@ -67,7 +67,8 @@ class SaliencyPredictor:
         self.bundle = with_built(Bundle.open(bundle))
         selection, session = _select_and_load(self.bundle, backend, precision, self._options)
         self._plan, self.decisions = selection.plan, selection.decisions
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
+        never_free_in_children(self)
         self._step_session: Session | None = session
         self._clip_session: Session | None = None
         self.info: SessionInfo = session.info
@@ -98,6 +99,7 @@ class SaliencyPredictor:
             FrameError: the frame is not what its color format says.
             OptionError: an unknown color or range.
             SessionError, ClosedError: the engine failed, or was freed.
+            ProcessError: this is a fork of the process that made the predictor; so say all its methods.
         """
         session = self._session()
         pixels = self._input(frame, color, yuv_range)
@@ -178,7 +180,12 @@ class SaliencyPredictor:
         return self._clip_results(frames, color, yuv_range, batch)
 
     def close(self) -> None:
-        """Free the engine; whatever is used afterwards raises ClosedError. May be called twice."""
+        """Free the engine; whatever is used afterwards raises ClosedError. May be called twice.
+
+        In a forked child nothing happens: the engine is the parent's.
+        """
+        if not self._lock.here:
+            return
         with self._lock:
             sessions = (self._step_session, self._clip_session)
             self._step_session = self._clip_session = None
@@ -272,6 +279,7 @@ class SaliencyPredictor:
     # --- one frame --------------------------------------------------------------------------------------
 
     def _session(self) -> Session:
+        self._lock.expect_here()
         session = self._step_session
         if session is None:
             raise ClosedError("this SaliencyPredictor was closed; make a new one")
@@ -294,7 +302,7 @@ class Stream:
     def __init__(self, predictor: SaliencyPredictor, color: Color, yuv_range: YuvRange) -> None:
         self._predictor = predictor
         self._color, self._yuv_range = color, yuv_range
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._state: State | None = None
         self._closed = False
         self.frames = 0
@@ -328,6 +336,8 @@ class Stream:
 
     def close(self) -> None:
         """End the stream; the predictor and its other streams go on. May be called twice."""
+        if not self._lock.here:
+            return
         with self._lock:
             self._closed, self._state = True, None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -15,6 +14,7 @@ from uva_edge.preprocess import Color, Frame, YuvRange, frame_size
 from uva_edge.saliency import Saliency
 
 from .backend import Frames, Maps, Session, State, first_state
+from .forks import ProcessLock
 
 if TYPE_CHECKING:
     from .predictor import SaliencyPredictor
@@ -37,7 +37,7 @@ class StreamBatch:
         self._predictor, self._session = predictor, session
         self._contract = predictor.bundle.manifest.contract
         self._color, self._yuv_range = color, yuv_range
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._closed = False
         self.frames: tuple[int, ...] = (0,) * count
         # One row for each stream; of those without frames it means nothing.
@@ -108,6 +108,8 @@ class StreamBatch:
 
     def close(self) -> None:
         """End the streams; the predictor goes on. May be called twice."""
+        if not self._lock.here:
+            return
         with self._lock:
             self._closed = True
 

@@ -15,6 +15,7 @@ from uva_edge.errors import DataError, SessionError
 from uva_edge.manifest import Artifact
 
 from .backend import Frames, Maps, SessionInfo, SessionOptions, State, closed
+from .forks import expect_first_process
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +46,7 @@ class TorchSession:
     def __init__(self, bundle: Bundle, artifact: Artifact, options: SessionOptions) -> None:
         import torch
 
+        expect_first_process(TorchBackend.name)
         # The one place where a runtime needs the networks: the reference is the network itself.
         from uva_edge.models.families import load_step
 

@@ -8,15 +8,13 @@ given no frame leaves nothing. What the system refuses (disk full, no permission
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +22,13 @@ from numpy.typing import NDArray
 from uva_edge.errors import MissingPackageError, OptionError, OutputError
 from uva_edge.saliency import Saliency
 
+from .part_file import PartFile, refused, reported
+
 if TYPE_CHECKING:
     from .sources import Frame
 
 _BT601: Final = 5  # what decoders assume of files that don't say, so every player shows the same colours
 _LIMITED: Final = 1
-
-_MENDS: Final[dict[int | None, str]] = {
-    errno.ENOENT: "create its folder first",
-    errno.EACCES: "change the folder's permissions, or write elsewhere",
-    errno.EPERM: "change the folder's permissions, or write elsewhere",
-    errno.EROFS: "write to another file system",
-    errno.ENOSPC: "free some space, or write to another disk",
-    errno.EDQUOT: "free some space, or write to another disk",
-    errno.EFBIG: "the system limits the size of files (see ulimit -f); write fewer frames at a time",
-}
 
 
 class Writer(Protocol):
@@ -105,7 +95,7 @@ class OverlayVideo:
             raise OptionError(
                 f"crf must be 0 to 51 and threads 1 or more, got crf={crf!r}, threads={threads!r}"
             )
-        self._file = _Partial(path)
+        self._file = PartFile(path)
         self.path = self._file.path
         self._rate = Fraction(fps).limit_denominator(1001)
         self._alpha, self._peaks = alpha, peaks
@@ -170,7 +160,7 @@ class OverlayVideo:
         try:
             yield
         except (OSError, self._av.FFmpegError) as error:
-            raise _refused(self.path, error) from None
+            raise refused(self.path, error) from None
 
 
 class OverlayImage:
@@ -209,7 +199,7 @@ class MapImages:
         self._full_size = full_size
         self._frames = 0
         self._made = not self.path.exists()
-        with _reported(self.path):
+        with reported(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def add(self, frame: Frame, saliency: Saliency) -> None:
@@ -233,14 +223,14 @@ class MapArray:
     """One .npy file, float32 [N, R, C], written as the maps come: memory does not grow with N."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = _Partial(path)
+        self._file = PartFile(path)
         self.path = self._file.path
         self._shape: tuple[int, ...] = ()
         self._frames = 0
 
     def add(self, frame: Frame, saliency: Saliency) -> None:
         values = np.ascontiguousarray(saliency.map, "<f4")
-        with _reported(self.path):
+        with reported(self.path):
             if not self._shape:
                 self._shape = values.shape
                 self._file.stream.write(self._header())
@@ -253,7 +243,7 @@ class MapArray:
         if not self._frames:
             self._file.discard()
             return None
-        with _reported(self.path):
+        with reported(self.path):
             self._file.stream.seek(0)
             self._file.stream.write(self._header())
         self._frames = 0
@@ -281,7 +271,7 @@ class PeakTable:
     def __init__(self, path: str | os.PathLike[str], *, peaks: int = 3) -> None:
         if peaks < 1:
             raise OptionError(f"peaks must be 1 or more, got {peaks!r}")
-        self._file = _Partial(path)
+        self._file = PartFile(path)
         self.path = self._file.path
         self._peaks = peaks
         self._frames = 0
@@ -299,7 +289,7 @@ class PeakTable:
             rows.append((frame.index, f"{frame.time:.6f}", frame.name, rank, *place, *stamp))
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
-        with _reported(self.path):
+        with reported(self.path):
             self._file.stream.write(text.getvalue().encode("utf-8", "backslashreplace"))
         self._frames += 1
 
@@ -318,12 +308,12 @@ def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> Path:
     """Write uint8 [H, W] or [H, W, 3] BGR as a PNG, all or nothing. Raises OutputError."""
     import cv2
 
-    file = _Partial(path)
+    file = PartFile(path)
     try:
         ok, data = cv2.imencode(".png", image)
         if not ok:
             raise OutputError(f"{file.path}: an image of {image.shape} {image.dtype} can't be written as PNG")
-        with _reported(file.path):
+        with reported(file.path):
             file.stream.write(data.tobytes())
         return file.commit()
     finally:
@@ -401,45 +391,3 @@ def _evened(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if height % 2 or width % 2:
         return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return picture
-
-
-class _Partial:
-    """A file under its temporary name, until `commit` moves it to `path` or `discard` removes it."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        # A link stays a link: its target is what gets replaced.
-        self.path = Path(os.path.realpath(path))
-        if self.path.exists() and not self.path.is_file():
-            raise OutputError(f"{self.path} is a directory or a device; give the name of a file")
-        name = self.path.name[:50]  # file systems allow 255 bytes
-        self.temporary = self.path.with_name(f".{name}.{secrets.token_hex(4)}.partial")
-        with _reported(self.path):
-            self.stream: IO[bytes] = self.temporary.open("xb")
-
-    def commit(self) -> Path:
-        with _reported(self.path):
-            self.stream.flush()
-            os.fsync(self.stream.fileno())  # else a power cut could leave the new name on an empty file
-            self.stream.close()
-            os.replace(self.temporary, self.path)
-        return self.path
-
-    def discard(self) -> None:
-        with suppress(OSError):
-            self.stream.close()
-        with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _refused(path, error) from None
-
-
-def _refused(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    mend = _MENDS.get(getattr(error, "errno", None), "try another place")
-    return OutputError(f"{path} can't be written: {reason}; {mend}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +56,16 @@ def run_demo(
         report = process(source, stream.push, writers, progress=progress)
     sheet = write_png(directory / "demo.png", moments.sheet())
     return DemoResult(report, video, sheet, peaks)
+
+
+def endless_flight() -> Source:
+    """A flight of its own that never ends, at 640x360, as a source that plays like a file."""
+    return Source(_Flight(_small_scene(), 2**31 - 1), "video", "endless demo flight", fps=FPS)
+
+
+@lru_cache(maxsize=1)
+def _small_scene() -> AerialScene:
+    return AerialScene(seed=7, size=(640, 360), fps=FPS)
 
 
 class _Flight:

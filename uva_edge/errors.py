@@ -22,7 +22,8 @@ Each message says what came, what was expected and how to mend it. The tree::
     │   ├── BackendUnavailableError    the backend that was asked for can't run here
     │   ├── NoBackendError             nothing is left to choose from; carries every reason
     │   ├── SessionError               the engine failed while it loaded or ran
-    │   │   └── WrongDeviceError           the artifact was made for another device
+    │   │   ├── WrongDeviceError           the artifact was made for another device
+    │   │   └── ProcessError               used in a process that forked, or sent to another
     │   └── ClosedError                used after close()
     └── ExportError
         └── ParityError            an artifact does not compute what its checkpoint does
@@ -117,6 +118,10 @@ class SessionError(BackendError):
 
 class WrongDeviceError(SessionError):
     """The artifact is sound and was made for another device, or another version of its engine."""
+
+
+class ProcessError(SessionError):
+    """A predictor or stream is of another process: this one was forked from it, or it was to be sent here."""
 
 
 class ClosedError(BackendError):

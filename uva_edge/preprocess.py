@@ -170,19 +170,25 @@ def _separate_planes_420(planes: list[Plane], color: Color) -> tuple[Plane, ...]
 # --- sampling -------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=32)
-def _coordinates(
+def _indices(
     height: int, width: int, grid: Grid, subsampling: tuple[int, int]
-) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-    """Coordinates (x, y) of all samples, [16 R, C, 2], ordered (block row, sample in block, block column).
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows [R, 4, 1, 1] and columns [1, 1, 4, C] of all samples, ordered (block row, sample in block, block column).
 
     With the 16 samples of a block in 16 consecutive rows, the averages become sums of contiguous memory.
     """
     rows, columns = grid
     ys = sample_positions(height, rows).reshape(rows, _OVERSAMPLING, 1, 1) // subsampling[0]
     xs = sample_positions(width, columns).reshape(columns, _OVERSAMPLING).T[None, None] // subsampling[1]
-    samples = np.stack(np.broadcast_arrays(xs, ys), axis=-1).reshape(-1, columns, 2)
-    return samples, samples.astype(np.int16)
+    return ys, xs
+
+
+@lru_cache(maxsize=32)
+def _coordinates(height: int, width: int, grid: Grid, subsampling: tuple[int, int]) -> NDArray[np.int16]:
+    """The same as cv2.remap takes them: (x, y) of each sample, [16 R, C, 2]."""
+    ys, xs = _indices(height, width, grid, subsampling)
+    samples = np.stack(np.broadcast_arrays(xs.astype(np.int16), ys.astype(np.int16)), axis=-1)
+    return samples.reshape(-1, grid[1], 2)
 
 
 def _gather(
@@ -196,14 +202,14 @@ def _gather(
     A chroma plane says the (H, W) of its frame and how many rows and columns of that share one of its own.
     """
     height, width = size or plane.shape[:2]
-    indices, coordinates = _coordinates(height, width, grid, subsampling)
     channels = plane.shape[2] if plane.ndim == 3 else 1
     packed = plane.strides[1] == channels and (plane.ndim == 2 or channels == 1 or plane.strides[2] == 1)
     if not packed or plane.strides[0] < plane.shape[1] * channels or max(height, width) > _REMAP_LIMIT:
-        return plane[indices[..., 1], indices[..., 0]].reshape(*indices.shape[:2], channels)
+        return plane[_indices(height, width, grid, subsampling)].reshape(-1, grid[1], channels)
     # cv2.remap copies pixels at given coordinates several times faster than numpy's indexing.
     import cv2
 
+    coordinates = _coordinates(height, width, grid, subsampling)
     samples = np.empty((*coordinates.shape[:2], channels), np.uint8)
     step = max(1, _REMAP_CHUNK // grid[1])
     for start in range(0, len(coordinates), step):

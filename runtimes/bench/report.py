@@ -106,7 +106,7 @@ class Report:
 
     def to_json(self) -> str:
         """What `read_report` reads."""
-        return json.dumps(encode(self), indent=1)
+        return json.dumps(encode(self), indent=1, allow_nan=False)
 
 
 def succeeded(statuses: Iterable[str]) -> bool:

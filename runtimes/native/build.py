@@ -24,6 +24,9 @@ from .source import Source
 FLAGS: Final = ("-std=c99", "-O3", "-march=native", "-fPIC", "-shared")
 _COMPILERS: Final = ("cc", "gcc", "clang")
 _SECONDS: Final = 300
+_SEAL: Final = b"\nuva_edge sha256 "
+"""After it, at a library's end, the hash of all before. The loader maps what lies between its offsets, and passes this
+over; of a file that was cut short it would run into what is not there."""
 _FIX: Final = "install a C compiler (Debian: apt install gcc libc6-dev), or name one in the variable CC"
 
 
@@ -62,7 +65,8 @@ def probe_compiler() -> Availability:
 def library_of(source: Source, directory: Path) -> Path:
     """The library of a source, from the directory or compiled into it: the cache of a user.
 
-    Its name has a hash of all that it depends on: source, compiler, flags and the processor's features.
+    Its name has a hash of all that it depends on: source, compiler, flags and the processor's features. One that was
+    damaged, as by a loss of power, is compiled anew.
 
     Raises:
         SessionError: no compiler, one that fails, or a directory that is not this user's own.
@@ -76,7 +80,7 @@ def library_of(source: Source, directory: Path) -> Path:
     path = directory / f"{source.stem}-{key}.so"
     try:
         _expect_own(directory)
-        if not path.exists():
+        if not _is_whole(path):
             _compile(source, compiler, path)
     except OSError as error:
         raise SessionError(
@@ -90,7 +94,10 @@ def load_library(path: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise SessionError(f"{path}: {error}; remove it, and it is built anew") from error
+        raise SessionError(
+            f"{path}: {error}; where its file system forbids to run what lies there (noexec), set XDG_CACHE_HOME to a "
+            "directory on another"
+        ) from error
 
 
 def compile_source(source: Source, compiler: str, flags: tuple[str, ...], output: Path) -> None:
@@ -112,13 +119,28 @@ def compile_source(source: Source, compiler: str, flags: tuple[str, ...], output
 
 def _compile(source: Source, compiler: str, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
     try:
-        compile_source(source, compiler, FLAGS, Path(temporary))
+        with os.fdopen(handle, "wb") as file, tempfile.TemporaryDirectory(prefix="uva-edge-c-") as scratch:
+            built = Path(scratch, path.name)
+            compile_source(source, compiler, FLAGS, built)
+            code = built.read_bytes()
+            file.write(code + _SEAL + hashlib.sha256(code).digest())
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o700)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library is there, as it was written."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    code, seal, digest = data.rpartition(_SEAL)
+    return bool(seal) and hashlib.sha256(code).digest() == digest
 
 
 def _expect_own(directory: Path) -> None:

@@ -91,7 +91,11 @@ class Model:
 
     @classmethod
     def load(cls, source: Source, state_shape: tuple[int, ...]) -> Model:
-        library = load_library(library_of(source, cache_root() / "native"))
+        try:
+            directory = cache_root() / "native"
+        except RuntimeError as error:
+            raise SessionError(f"there is nowhere to keep its library: {error}; set XDG_CACHE_HOME") from None
+        library = load_library(library_of(source, directory))
 
         def function(name: str, result: Any, *arguments: Any) -> Any:
             found = getattr(library, f"{source.stem}_{name}")

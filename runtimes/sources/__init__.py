@@ -5,7 +5,7 @@ of `Frame`s.
 """
 
 from .images import IMAGE_SUFFIXES, is_image
-from .opening import is_folder, open_source
+from .opening import file_demuxer, is_folder, open_source
 from .picamera import open_picamera
 from .raw import RawFormat
 from .source import NOMINAL_FPS, Frame, Kind, Losses, Picture, Reader, Source
@@ -20,6 +20,7 @@ __all__ = [
     "RawFormat",
     "Reader",
     "Source",
+    "file_demuxer",
     "is_folder",
     "is_image",
     "open_picamera",

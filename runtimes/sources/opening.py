@@ -112,11 +112,23 @@ def _open_path(text: str, max_frames: int | None, threads: int, fps: float | Non
     if not text or "\0" in text:
         raise SourceError(f"{text!r} is no path; give a video, an image, a folder, a camera number or a URL")
     path = Path(text).absolute()
+    if path.is_dir():
+        return open_folder(path, max_frames, fps)
+    demuxer = file_demuxer(path)
+    if demuxer:
+        _expect_none(text, "a video", fps=fps)
+        return open_video(path, demuxer, max_frames, threads)
+    return open_image(path, max_frames)
+
+
+def file_demuxer(path: Path) -> str | None:
+    """The FFmpeg demuxers that may read this file, as `demuxer_of` names them; None for what is no video.
+
+    Raises:
+        SourceError: there is no such file, it may not be read, it is empty, no plain file, or a playlist.
+    """
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            return open_folder(path, max_frames, fps)
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise SourceError(
                 f"{path} is a device, pipe or socket; give a file, a folder or a camera number, or for raw video its "
                 "format and size"
@@ -133,8 +145,4 @@ def _open_path(text: str, max_frames: int | None, threads: int, fps: float | Non
             f"{path} is a playlist ({playlist}), and a local file may not open other files or connections; "
             "give the video itself, or the URL of the stream"
         )
-    demuxer = demuxer_of(head)
-    if demuxer:
-        _expect_none(text, "a video", fps=fps)
-        return open_video(path, demuxer, max_frames, threads)
-    return open_image(path, max_frames)
+    return demuxer_of(head)

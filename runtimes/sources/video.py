@@ -10,12 +10,11 @@ from typing import Final
 from uva_edge.errors import OptionError, SourceError
 
 from ..capture import Capture, open_file, open_url
-from ..containers import missing_bytes
+from ..containers import missing_bytes, shortfall
 from .live import Latest, Reconnecting, Retry
 from .source import HINTS, Losses, Picture, Reader, Source
 
 _URL_SCHEMES: Final = ("http", "https", "rtp", "rtsp", "rtsps", "udp")
-_TOLERATED_LOSS: Final = 0.1
 _RETRY: Final = Retry()
 
 
@@ -92,25 +91,10 @@ class Video:
         return None if found is None else Picture(*found, self._capture.name)
 
     def problem(self, frames: int, seconds: float) -> str | None:
-        """Truncated or damaged? Two rules, for frame counts of containers are often wrong.
-
-        1. A container that states its length in bytes and is shorter has been cut: any missing frame counts.
-        2. Otherwise both the frames and the time covered must fall short by more than a tenth. Counts are
-           often duration x rate, and a longer sound track, a variable rate or a trimmed start inflate them.
-        """
         if self._live:
             return f"{self._capture.name} stopped after {frames} frames: ended by the sender, or cut off"
         lost = missing_bytes(self._path, self._demuxer) if self._path else 0
-        declared = self._frame_count
-        if lost and (declared is None or frames < declared):
-            of = "" if declared is None else f" of {declared}"
-            return f"decoded {frames}{of} frames; the file is truncated or damaged ({lost} bytes are missing)"
-        if declared is None or frames >= declared * (1 - _TOLERATED_LOSS):
-            return None
-        fps = self._capture.fps
-        if fps and seconds + 1 / fps >= declared / fps * (1 - _TOLERATED_LOSS):
-            return None
-        return f"decoded {frames} of {declared} frames; the file is truncated or damaged"
+        return shortfall(frames, seconds, declared=self._frame_count, fps=self._capture.fps, lost=lost)
 
     def close(self) -> None:
         self._capture.close()

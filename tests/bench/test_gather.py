@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_reports import result, results
 
-from uva_edge.runtimes.bench.gather import gathered
+from uva_edge.runtimes.bench.html.gather import gathered
 from uva_edge.runtimes.bench.report import Result
 
 _LIMITS = {"max_abs_map": ("<=", 1e-4), "min_cc": (">=", 0.999)}

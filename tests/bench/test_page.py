@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from made_reports import report, reports, result, run_on_a_small_machine, worst_frame
 from numpy.typing import NDArray
 
-from uva_edge.runtimes.bench.page import html_page
-from uva_edge.runtimes.bench.pictures import data_uri, difference
+from uva_edge.runtimes.bench.html.page import html_page
+from uva_edge.runtimes.bench.html.pictures import data_uri, difference
 from uva_edge.runtimes.bench.report import BundleFacts, Report, WorstFrame
 
 _VOID = {"meta", "img"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uva_edge.runtimes.bench.figures import describe, order, short, show, show_with_unit, within
-from uva_edge.runtimes.bench.plots import errors_over_time, linear_axis, log_axis
+from uva_edge.runtimes.bench.html.plots import errors_over_time, linear_axis, log_axis
 
 _values = st.lists(st.floats(1e-12, 1e12), min_size=1, max_size=8)
 

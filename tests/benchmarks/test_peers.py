@@ -52,9 +52,7 @@ def rows(bench: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 # --- whole runs -----------------------------------------------------------------------------------------
 
 
-def test_our_backends_are_measured_beside_torch(
-    bench: Any, rows: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_our_backends_are_measured_beside_torch(bench: Any, rows: Callable[..., dict[str, Any]]) -> None:
     found = rows("onnxruntime", "onnxruntime int8", "torch")
     for name, row in found.items():
         assert not row.refused, name
@@ -67,7 +65,7 @@ def test_our_backends_are_measured_beside_torch(
     assert found["onnxruntime"].install == 0 < found["torch"].install
     assert float(found["onnxruntime"].golden.split(",")[0]) < 1e-4
     lines = list(bench.table(list(found.values())))
-    assert [line.count("|") for line in lines] == [len(bench.HEADS) + 1] * 5
+    assert [line.count("|") for line in lines] == [len(importlib.import_module("peers_table").HEADS) + 1] * 5
     assert all(line.startswith("| uva-32 ") for line in lines[2:])
 
 
@@ -142,7 +140,7 @@ def test_a_process_that_ends_gives_its_last_words(bench: Any, tmp_path: Path) ->
 )
 def test_last_words(bench: Any, tmp_path: Path, code: int, written: str, words: str) -> None:
     (tmp_path / "log.txt").write_text(written)
-    assert bench.last_words(code, tmp_path / "log.txt") == words
+    assert importlib.import_module("peers_process").last_words(code, tmp_path / "log.txt") == words
 
 
 class Answering:
@@ -251,6 +249,34 @@ def test_all_stills_are_scored_and_some_clips(bench: Any) -> None:
     assert names == [*(f"still {index}" for index in range(9)), "video 0", "video 4", "video 8"]
     assert len(bench.chosen(footage, 100)) == 18
     assert bench.chosen(footage[:9], 3) == footage[:9]
+
+
+def test_a_page_is_written_with_the_other_models_once(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(bundle: str, runners: Sequence[Any], *_: Any) -> list[Any]:
+        versions = {"engine": "1.2"}
+        return [bench.Row(item, bundle, "32x32", seconds=[0.002], versions=versions) for item in runners]
+
+    monkeypatch.setattr(bench, "measure", measure)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{bench.BEGIN}\nwhat stood there\n{bench.END}\nafter\n")
+    only = "native,OpenCV fine-grained"
+    bundles = "uva-64,uva-32"
+    words = ["--write", str(page), "--only", only, "--bundles", bundles, "--models", str(tmp_path / "made")]
+    assert bench.main(words) == 0
+    text = page.read_text()
+    assert text.startswith(f"before\n{bench.BEGIN}\n\nMachine: ")
+    assert "what stood there" not in text
+    assert "engine 1.2" in text
+    names = [line.split("|")[1].strip() for line in text.splitlines() if " | 2.000 / 2.000 | 500 |" in line]
+    assert names == ["uva-32 native", "uva-64 native", "OpenCV fine-grained"]
+
+
+def test_an_unknown_runner_is_refused(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["--only", "native,nothing"])
+    assert "expected some of native int8, native" in capsys.readouterr().err
 
 
 def test_the_page_has_the_marks(bench: Any) -> None:

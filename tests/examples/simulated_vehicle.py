@@ -95,6 +95,7 @@ class Vehicle:
         """In the world."""
         self.wanted = self._rates = Direction(0.0, 0.0)
         self._commands: deque[Direction] = deque([self.wanted] * _DELAY)
+        self.heard: list[Direction] = []
         self.owner = (0, 0)
         self.commands: list[str] = []
         self.silent = False
@@ -124,6 +125,7 @@ class Vehicle:
             assert math.isnan(message.yaw)
             assert message.flags & mavlink.GIMBAL_MANAGER_FLAGS_YAW_LOCK
             self.wanted = Direction(message.yaw_rate, message.pitch_rate)
+            self.heard.append(self.wanted)
 
     def _obey(self, message: Any, sender: tuple[int, int]) -> None:
         command, first = message.command, int(message.param1)

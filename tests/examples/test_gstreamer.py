@@ -9,15 +9,15 @@ import re
 import site
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from gstreamer_frames import U8, appsrc_frame, planes_of, predicted
 
-from uva_edge import Saliency, SaliencyPredictor, network_input
+from uva_edge import Saliency, SaliencyPredictor
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "gstreamer"
@@ -37,7 +37,6 @@ NEEDED: Final = (
     "videoparsersbad",
 )
 
-U8 = NDArray[np.uint8]
 Run = Callable[..., dict[str, Any]]
 
 
@@ -96,55 +95,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
     return run
 
 
-# --- frames for an appsrc, and what the predictor makes of them ---------------------------------------------
-
-
-def planes_of(rng: np.random.Generator, form: str, height: int, width: int) -> list[U8]:
-    """A frame with a bright spot somewhere, in planes."""
-    half = ((height + 1) // 2, (width + 1) // 2)
-    shapes = {"NV12": [(height, width), (*half, 2)], "I420": [(height, width), half, half]}
-    planes = []
-    for shape in shapes.get(form, [(height, width, 3)]):
-        plane = rng.integers(0, 90, shape, dtype=np.uint8)
-        top, left = rng.integers(0, shape[0]), rng.integers(0, shape[1])
-        plane[top : top + shape[0] // 3 + 1, left : left + shape[1] // 3 + 1] += np.uint8(150)
-        planes.append(plane)
-    return planes
-
-
-def appsrc_frame(
-    rng: np.random.Generator, form: str, planes: Sequence[U8], pts: int | None, *, padded: bool, **more: Any
-) -> dict[str, Any]:
-    """For gstreamer_run.py: in memory as the caps have it, or each plane with rows of its own length and a gap."""
-    data, offsets, strides = b"", [], []
-    for plane in planes:
-        row = plane.shape[1] * (plane.shape[2] if plane.ndim == 3 else 1)
-        stride = row + int(rng.integers(1, 40)) if padded else (row + 3) // 4 * 4
-        rows = rng.integers(0, 256, (plane.shape[0], stride), dtype=np.uint8)
-        rows[:, :row] = plane.reshape(plane.shape[0], row)
-        if not padded and form in ("NV12", "I420") and not data and plane.shape[0] % 2:
-            rows = np.vstack((rows, rows[-1:]))  # luma has an even number of rows
-        data += rng.bytes(7) if padded else b""
-        offsets.append(len(data))
-        strides.append(stride)
-        data += rows.tobytes()
-    height, width = planes[0].shape[:2]
-    caps = f"video/x-raw,format={form},width={width},height={height},framerate=25/1"
-    layout = {"offsets": offsets, "strides": strides} if padded else {}
-    return {"data": base64.b64encode(data).decode(), "caps": caps, "pts": pts, **layout, **more}
-
-
-def predicted(frames: Sequence[tuple[str, list[U8]]]) -> list[Saliency]:
-    """Of one stream over frames of different formats, the network's inputs being the same for all."""
-    found = []
-    with SaliencyPredictor("uva-32", backend="onnxruntime", precision="fp32") as predictor:
-        stream = predictor.stream(color="rgb")
-        for form, planes in frames:
-            frame = planes if len(planes) > 1 else planes[0]
-            pixels = network_input(frame, 32, color=form.lower())  # type: ignore[arg-type]
-            height, width = planes[0].shape[:2]
-            found.append(Saliency(stream.push(pixels).map, (width, height)))
-    return found
+# --- what is expected ---------------------------------------------------------------------------------------
 
 
 def expect_regions(buffer: dict[str, Any], saliency: Saliency, count: int = 3) -> None:
@@ -331,6 +282,23 @@ def test_every_third_frame(run: Run) -> None:
     assert all(len(message["peaks"]) == len(message["regions"]) == 1 for message in result["messages"])
 
 
+def test_the_first_frame_of_new_caps_is_predicted(run: Run) -> None:
+    """Whatever the interval says: the last regions were of frames of another size."""
+    rng = np.random.default_rng(8)
+    frames = [
+        ("BGR", planes_of(rng, "BGR", *size)) for size in ((48, 64), (48, 64), (96, 64), (96, 64), (96, 64))
+    ]
+    given = [
+        appsrc_frame(rng, form, planes, 40_000_000 * index, padded=False)
+        for index, (form, planes) in enumerate(frames)
+    ]
+    result = run(f"appsrc name=in format=time ! {ELEMENT} interval=4 ! {OUT}", frames=given)
+    assert [message["frame"] for message in result["messages"]] == [0, 2]
+    expected = predicted([frames[0], frames[2]])
+    for index, buffer in enumerate(result["buffers"]):
+        expect_regions(buffer, expected[index >= 2])
+
+
 def test_regions_and_messages_can_be_left_out(run: Run) -> None:
     source = "videotestsrc num-buffers=3 ! video/x-raw,width=64,height=48"
     silent = run(f"{source} ! {ELEMENT} post-messages=false ! {OUT}")
@@ -421,3 +389,21 @@ def test_the_pipelines_of_the_page_run(environment: dict[str, str], flight: U8, 
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         assert "ERROR" not in done.stdout + done.stderr, line
         assert "uvasaliency" in done.stdout, line
+
+
+def test_the_program_of_the_page_prints_peaks(environment: dict[str, str], tmp_path: Path) -> None:
+    page = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run(
+        [PYTHON, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 50
+    assert all(line.startswith("[{'x': ") for line in lines), lines

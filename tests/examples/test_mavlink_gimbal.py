@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,11 +85,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def flight(seed: int, image: NDArray[np.uint8] | None = None) -> Iterator[tuple[Vehicle, GimbalLink, Pilot]]:
+def flight(
+    seed: int, image: NDArray[np.uint8] | None = None, patience: float = 600
+) -> Iterator[tuple[Vehicle, GimbalLink, Pilot]]:
     """Connected and in control; time is the vehicle's."""
     port = free_port()
     vehicle = Vehicle(port, seed, image)
-    link = GimbalLink(f"udpin:127.0.0.1:{port}", clock=lambda: vehicle.time)
+    link = GimbalLink(f"udpin:127.0.0.1:{port}", clock=lambda: vehicle.time, patience=patience)
     try:
         with answering(vehicle):
             link.connect()
@@ -148,7 +151,7 @@ def test_the_car_stays_in_the_middle_third(seed: int) -> None:
 
 
 def test_the_network_keeps_the_car_in_the_middle_third() -> None:
-    """As above with real saliency of rendered frames, of which only moving peaks are looked at."""
+    """As above with real saliency of rendered frames, and what moves near its peaks."""
     with (
         flight(0, ground(5)) as (vehicle, link, pilot),
         SaliencyPredictor("uva-64", backend="onnxruntime") as predictor,
@@ -210,6 +213,17 @@ def test_who_takes_control_has_it() -> None:
         link.close()
         vehicle.pump()
         assert vehicle.owner == (255, 190)  # nothing is given back that is another's
+
+
+def test_rates_that_nobody_renews_are_set_to_zero() -> None:
+    """As when the camera's connection is lost, and the next frame is waited for."""
+    with flight(0, patience=0.05) as (vehicle, link, _):
+        link.send(Direction(0.25, -0.125))
+        end = time.monotonic() + 20
+        while len(vehicle.heard) < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+            vehicle.pump()
+        assert vehicle.heard == [Direction(0.25, -0.125), Direction(0.0, 0.0)]
 
 
 def test_limits_of_the_pitch_are_kept() -> None:

@@ -39,6 +39,9 @@ from uva_edge.errors import ExportError, ParityError  # noqa: E402
 from uva_edge.export import artifacts, triton  # noqa: E402
 from uva_edge.export.artifacts import Material  # noqa: E402
 from uva_edge.export.bundles import write_verified  # noqa: E402
+from uva_edge.export.fidelity import Fidelity  # noqa: E402
+from uva_edge.export.onnx_int8 import Setting  # noqa: E402
+from uva_edge.export.trials import Quantised, Trial  # noqa: E402
 from uva_edge.runtimes.openvino import openvino_core  # noqa: E402
 
 CLIENT: Final = Path(__file__).resolve().parents[2] / "examples" / "serving_client.py"
@@ -198,6 +201,22 @@ def test_a_start_forgets_whatever_came_before(artifact: str, inputs: Clip) -> No
     session = onnxruntime.InferenceSession(triton.sequence_graph(graph, contract))
     feeds = {"frames": inputs[:1], "state_in": np.zeros_like(state), "start": np.zeros((1, 1), np.int32)}
     assert np.abs(session.run(["maps"], feeds)[0] - maps[0]).max() > 1e-3
+
+
+def test_int8_has_a_place_beside_float32(material: Material) -> None:
+    """The words of the maker, around the graph that ships: the search for it is not repeated."""
+    bundle = Bundle.shipped("uva-32")
+    found = bundle.artifact("onnx-int8")
+    keeps = Fidelity(cc_stills=1, cc_clips=1, cc_worst_clip=1, cc_golden=1, nss=1, nss_float=1)
+    best = Trial(Setting(True, "percentile", "attention and features"), 24, 64, keeps)
+    named = copy.copy(material)
+    named.name = "uva-32"
+    named.__dict__["int8"] = Quantised(bundle.read(found.files[0]), best, (best,))
+    made = artifacts.make(named, ["triton-int8"])[0]
+    assert (made.name, made.precision, made.streams) == ("triton-int8", "int8", None)
+    assert list(made.files) == ["triton/uva-32-int8/1/model.onnx", "triton/uva-32-int8/config.pbtxt"]
+    assert made.files["triton/uva-32-int8/config.pbtxt"].startswith(b'name: "uva-32-int8"\n')
+    assert made.parity["min_cc"] == pytest.approx(found.parity["min_cc"], abs=1e-3)
 
 
 def test_the_same_network_gives_the_same_bytes(exported: Bundle) -> None:

@@ -58,10 +58,41 @@ def test_a_directory_that_others_can_write_to_is_refused(bundle: Bundle, cache: 
         load(bundle)
 
 
-def test_a_library_that_was_cut_short_is_an_error(bundle: Bundle, cache: Path) -> None:
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.25, 0.5, 0.999])
+def test_a_library_that_was_cut_short_is_compiled_anew(part: float, bundle: Bundle, cache: Path) -> None:
+    """The loader would map it all the same, and the first step beyond its end would be the end of the process."""
     library = build.library_of(source_of(bundle, bundle.artifact("torch-fp32")), cache)
-    library.write_bytes(library.read_bytes()[:100])
-    with pytest.raises(SessionError, match="remove it, and it is built anew"):
+    whole = library.read_bytes()
+    library.write_bytes(whole[: int(part * len(whole))])
+    load(bundle).close()
+    assert len(library.read_bytes()) > len(whole) // 2
+
+
+def test_a_library_with_a_changed_byte_is_compiled_anew(bundle: Bundle, cache: Path) -> None:
+    library = build.library_of(source_of(bundle, bundle.artifact("torch-fp32")), cache)
+    whole = library.read_bytes()
+    library.write_bytes(whole[:9000] + bytes([whole[9000] ^ 1]) + whole[9001:])
+    load(bundle).close()
+    assert library.read_bytes()[9000] == whole[9000]
+
+
+def test_a_library_that_the_loader_refuses_is_an_error(
+    bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_library(source: object, compiler: object, flags: object, output: Path) -> None:
+        output.write_bytes(b"no library")
+
+    monkeypatch.setattr(build, "compile_source", no_library)
+    with pytest.raises(SessionError, match=r"(invalid ELF header|file too short).*XDG_CACHE_HOME"):
+        load(bundle)
+
+
+def test_a_user_without_a_home(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("uva_edge.runtimes.native.compiled.cache_root", no_home)
+    with pytest.raises(SessionError, match=r"Could not determine home directory\.; set XDG_CACHE_HOME"):
         load(bundle)
 
 

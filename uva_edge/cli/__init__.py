@@ -18,12 +18,16 @@ from uva_edge.errors import UvaEdgeError
 
 from .benchmarking import bench
 from .checking import doctor, verify
+from .encoding import encode
 from .evaluating import evaluate
 from .exporting import build_engine, export
 from .importing import import_tinyhd
 from .outputs import EXIT_INTERRUPTED
 from .predicting import demo, predict
+from .reframing import reframe
+from .soaking import soak
 from .training import teach, train
+from .viewing import view
 
 
 class _Group(click.Group):
@@ -55,9 +59,13 @@ def main() -> None:
 for _command in (
     demo,
     predict,
+    encode,
+    reframe,
+    view,
     doctor,
     verify,
     bench,
+    soak,
     train,
     teach,
     evaluate,

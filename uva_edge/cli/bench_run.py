@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -115,7 +117,7 @@ def run(asked: Asked, tell: Tell) -> tuple[Report, list[WorstFrame]]:
         machine=probe().as_dict(),
         conditions=describe(before, after, metered=bool(host.energy_uj())),
         remarks=(*remarks(before, after, usable_cores()), *slowed) if "speed" in asked.checks else (),
-        options=asdict(asked),
+        options={"command": shlex.join(["uva-edge", *sys.argv[1:]]), **asdict(asked)},
         bundles=tuple(map(_facts, opened)),
         results=tuple(results),
     )

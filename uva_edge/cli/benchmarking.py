@@ -196,7 +196,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def _write(report: Report, worst: list[WorstFrame], places: dict[Path | None, str]) -> None:
     from uva_edge.runtimes.bench.formats import csv_rows, junit
-    from uva_edge.runtimes.bench.page import html_page
+    from uva_edge.runtimes.bench.html.page import html_page
     from uva_edge.whole_files import replace_file
 
     makers: dict[str, Callable[[], str]] = {

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .report import WorstFrame
+from ..report import WorstFrame
 
 _SIDE: Final = 192  # px; smaller pictures are enlarged by a whole factor, so that cells stay squares
 _NO_NUMBER: Final = (255, 0, 255)

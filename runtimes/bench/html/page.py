@@ -14,10 +14,10 @@ from importlib.resources import files
 from string import Template
 from xml.etree.ElementTree import Element
 
-from .elements import html, printable
+from ..elements import html, printable
+from ..report import Report, WorstFrame
 from .facts import facts
 from .measured import measured
-from .report import Report, WorstFrame
 from .verdict import verdict
 
 

@@ -15,8 +15,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from .elements import Child, element, styled
-from .figures import short
+from ..elements import Child, element, styled
+from ..figures import short
 
 _BINS: Final = 80
 _ROW: Final = 26  # px, height of a row's drawing

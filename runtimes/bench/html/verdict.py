@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from .elements import element, styled, table
-from .figures import describe, show, show_limit, show_with_unit, within
-from .report import STATUSES, Kind, Report, Result, Status
+from ..elements import element, styled, table
+from ..figures import describe, show, show_limit, show_with_unit, within
+from ..report import STATUSES, Kind, Report, Result, Status
 
 KINDS: Final[dict[Kind, str]] = {
     "golden": "golden clip",

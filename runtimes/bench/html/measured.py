@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from .elements import Child, element, styled, table
-from .figures import (
+from ..elements import Child, element, styled, table
+from ..figures import (
     PERCENTILE,
     REFERENCE,
     describe,
@@ -17,10 +17,10 @@ from .figures import (
     show_with_unit,
     within,
 )
+from ..report import Bound, Kind, Report, Result, WorstFrame
 from .gather import gathered
 from .pictures import data_uri, difference, heat, largest_error
 from .plots import Axis, bar, chart, distribution, errors_over_time, linear_axis, log_axis
-from .report import Bound, Kind, Report, Result, WorstFrame
 from .verdict import badge
 
 _LEAST_TIME: Final = 1e-3  # ms, where the axis of times begins at the earliest

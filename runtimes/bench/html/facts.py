@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
-from .elements import Child, element, styled, table
-from .figures import PERCENTILE, REFERENCE, describe, order, stage_meaning
-from .report import Report
+from ..elements import Child, element, styled, table
+from ..figures import PERCENTILE, REFERENCE, describe, order, stage_meaning
+from ..report import Report
 
 _TERMS: Final = {
     "case": "backend/artifact/T=frames in one call (all: the whole clip); then S, the streams that share a call, and "

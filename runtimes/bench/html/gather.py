@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .figures import describe
-from .report import Result
+from ..figures import describe
+from ..report import Result
 
 
 def gathered(results: Sequence[Result]) -> list[Result]:
