@@ -46,7 +46,7 @@ def prose(page: Path) -> str:
 
 
 def commands(page: Path) -> list[Command]:
-    """What the `sh` blocks of a page run, pipes and `&&` taken apart; comments and `NAME=value` before it are left out."""
+    """What the `sh` blocks of a page run: pipes and `&&` taken apart, without comments and `NAME=value` in front."""
     found = []
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():

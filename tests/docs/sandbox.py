@@ -33,6 +33,7 @@ def furnish(root: Path, scene: AerialScene) -> None:
         for number, image in enumerate(images[:3]):
             cv2.imwrite(str(root / folder / f"{number:05d}.png"), image)
     write_data_set(root / "DATA", scene)
+    write_maps(root / "other" / "maps")
     for number, name in enumerate(("before.json", "after.json")):
         (root / name).write_text(run_on_a_small_machine(number).to_json())
 
@@ -66,6 +67,14 @@ def write_data_set(root: Path, scene: AerialScene) -> None:
         taught = np.stack([_teacher_map(frame) for frame in frames])
         np.savez(root / "teacher_maps" / "clips" / f"{split}.npz", maps=taught)
     _table(root / "clips.csv", ("name", "split"), [(split, split) for split in ("train", "val")])
+
+
+def write_maps(root: Path) -> None:
+    """Somebody's maps of the val split of `DATA`."""
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape in (("val_0", (24, 32)), ("val_1", (24, 32)), ("val", (6, 24, 32))):
+        np.save(root / f"{name}.npy", rng.random(shape, dtype=np.float32))
 
 
 def _teacher_map(frame: SceneFrame) -> NDArray[np.uint8]:

@@ -24,6 +24,8 @@ NOT_RUN = {
     "predict camera:*": "wants a camera",
     "predict rtsp://*": "wants a camera in the network",
     "predict flight.bag *": "tests/runtimes/sources/test_bags.py writes bags and reads them",
+    "view *": "serves a page until it is stopped; tests/view/test_command.py",
+    "soak --minutes 60 *": "an hour; tests/reliability/test_soak.py",
     "train *--paper*": "hours of training; tests/training/test_train_command.py",
     "train *--imagenet*": "hours of training, with weights of others",
     "train *--spatial-maps*": "hours of training; tests/training/test_train_command.py",
@@ -42,6 +44,7 @@ ADDED = {
     "bench *--only speed*": ("--seconds", "0.1", "--threads", "1"),
     "bench uva-64 *": ("--seconds", "0.1", "--threads", "1", "--backend", "onnxruntime"),
     "bench --profile*": ("--seconds", "0.1"),
+    "soak --minutes 2": ("--minutes", "0.05", "--streams", "2"),
     "verify *": ("--threads", "1"),
 }
 

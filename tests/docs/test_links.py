@@ -56,5 +56,5 @@ def test_every_page_is_reachable_from_the_readme() -> None:
 
 def test_the_readme_lists_every_page_of_docs() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for page in PAGES:
-        assert page.parent.name != "docs" or f"(docs/{page.name})" in text, page.name
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in text, page.name
