@@ -211,6 +211,8 @@ def _score(
     """Every map of the footage by every runner, scored side by side."""
     side = Bundle.open(bundle).manifest.contract.resolution
     peers = {name: peer for name, peer in peers.items() if RUNNERS[name].trained}
+    if not peers:
+        return
     folders = {name: place / f"maps-{index}" for index, name in enumerate(peers)}
     for folder in folders.values():
         folder.mkdir()

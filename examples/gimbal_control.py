@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+_PAUSE_S = 0.4  # after so long without a word a gimbal stands still
 _STEEPEST = math.radians(85)  # nearer to straight down, yaw means little, and its error is not to be trusted
 
 
@@ -233,6 +234,8 @@ class RateControl:
     def _approach(self, wanted: Direction, now: float) -> Direction:
         step = 0.0 if self._now is None else max(0.0, now - self._now)
         self._now = now
+        if step > _PAUSE_S:
+            self.rates, step = Direction(0.0, 0.0), 0.0
         most = self._limits.slew * step
         rates = []
         for want, have in zip(wanted, self.rates, strict=True):

@@ -1,4 +1,4 @@
-"""A model repository for the Triton Inference Server: streams are its sequences, it keeps their states and batches.
+"""A model repository for the Triton Inference Server: streams are its sequences, whose states it keeps.
 
 A call of the graph is a step of one frame of each of S streams, so Triton's batch is the streams. A stream's first
 frame is its own past, which the client need not know: the graph gets an input `start`, Triton's control of that
@@ -49,36 +49,35 @@ def sequence_graph(graph: bytes, contract: Contract) -> bytes:
         raise ExportError(
             f"Triton's sequences are live streams of causal pairs; this network's pairing is {contract.pairing}"
         )
-    state_in, state_out = INPUTS[1], OUTPUTS[1]
     model = onnx.load_from_string(graph)
-    nodes = model.graph.node
-    leaves = _needed_for(state_out, nodes)
-    readers = [node for node in nodes if state_in in node.input]
-    measuring = [node for node in readers if node.op_type == "Shape"]
-    if any(node.output[0] in leaves for node in readers if node not in measuring) or len(measuring) == len(
-        readers
-    ):
-        raise ExportError(
-            f"expected {state_out} to depend on {state_in} by its shape alone, and {OUTPUTS[0]} by more"
-        )
-    for node in readers:
-        if node not in measuring:
-            node.input[:] = [_SELECTED if name == state_in else name for name in node.input]
+    leaves = _needed_for(OUTPUTS[1], model.graph.node)
+    for node in _readers(model.graph.node, leaves):
+        node.input[:] = [_SELECTED if name == INPUTS[1] else name for name in node.input]
     axes = numpy_helper.from_array(np.arange(2, len(contract.state_shape)), f"{START}_axes")
     model.graph.initializer.append(axes)
     model.graph.input.append(helper.make_tensor_value_info(START, TensorProto.INT32, ["S", 1]))
-    begins = [
+    selection = [
         helper.make_node("Cast", [START], [f"{START}_bool"], to=TensorProto.BOOL),
         helper.make_node("Unsqueeze", [f"{START}_bool", axes.name], [f"{START}_states"]),
-        helper.make_node("Where", [f"{START}_states", state_out, state_in], [_SELECTED]),
+        helper.make_node("Where", [f"{START}_states", OUTPUTS[1], INPUTS[1]], [_SELECTED]),
     ]
-    first = [node for node in nodes if leaves & {*node.output}]
-    then = [node for node in nodes if not leaves & {*node.output}]
-    ordered = [*first, *begins, *then]
-    del nodes[:]
-    nodes.extend(ordered)
+    before = [node for node in model.graph.node if leaves.intersection(node.output)]
+    after = [node for node in model.graph.node if not leaves.intersection(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend([*before, *selection, *after])
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _readers(nodes: Any, leaves: set[str]) -> list[Any]:
+    """The nodes that take the values of the state that comes in; others ask it for the number of streams."""
+    readers = [node for node in nodes if INPUTS[1] in node.input and node.op_type != "Shape"]
+    if not readers or any(leaves.intersection(node.output) for node in readers):
+        raise ExportError(
+            f"expected a graph whose {OUTPUTS[0]} depend on the values of {INPUTS[1]}, and whose {OUTPUTS[1]} does "
+            "not; got another one"
+        )
+    return readers
 
 
 def _needed_for(name: str, nodes: Any) -> set[str]:

@@ -113,9 +113,8 @@ class Reconnecting:
         self._stopped = threading.Event()
         self._shift = 0.0
         self._last = 0.0
-        self._lag = (
-            math.inf
-        )  # the shortest way from a stamp to its arrival; decoders give their last pictures late
+        # The shortest way from a stamp to its arrival. Decoders give their last pictures late.
+        self._lag = math.inf
         self._pictures = 0
         self._given_up = ""
 

@@ -115,9 +115,11 @@ class Movie:
         self.close()
 
     def _opened(self) -> Any:
+        # Not `options`, which go to every stream as well: where streams are found later than the header, as in FLV and
+        # MPEG-PS, PyAV counts them wrongly then, and the process dies.
         options = {"format_whitelist": self._demuxer, "protocol_whitelist": "file"}
         try:
-            return self._av.open(str(self.path), options=options, metadata_errors="replace")
+            return self._av.open(str(self.path), container_options=options, metadata_errors="replace")
         except UnicodeEncodeError:
             raise SourceError(
                 f"{str(self.path)!r}: FFmpeg opens only names in UTF-8; rename the file"

@@ -172,7 +172,7 @@ class MovieWriter:
         muxer = self._container.format.name
         streams = {}
         for stream in movie.sound:
-            name = stream.codec_context.name
+            name = stream.codec_context.codec.canonical_name
             try:
                 if name not in _SOUND.get(muxer, {name}):
                     raise ValueError

@@ -105,7 +105,8 @@ def test_a_missing_package_says_how_to_get_it(
 ) -> None:
     absent = replace(bench.RUNNERS["ncnn"], packages=("a-package-that-nobody-has",))
     monkeypatch.setitem(bench.RUNNERS, "ncnn", absent)
-    found = rows("ncnn", "OpenCV fine-grained")
+    footage = SimpleNamespace(name="a still", kind="still")  # which nobody is left to be scored on
+    found = rows("ncnn", "OpenCV fine-grained", footage=[footage])
     assert found["ncnn"].refused == f"a-package-that-nobody-has is not installed: {absent.fix}"
     assert "[bench]" in absent.fix
     contrib = found["OpenCV fine-grained"].refused

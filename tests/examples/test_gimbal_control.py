@@ -157,10 +157,19 @@ def test_rates_and_their_changes_are_limited_whatever_comes(steps: list[tuple[fl
         last = rates
 
 
+def test_after_a_pause_rates_begin_at_zero() -> None:
+    control, target = RateControl(), degrees(90, 0)
+    for index in range(20):
+        before = control.follow(AHEAD, target, AHEAD, index * STEP).yaw
+    assert before == RateLimits().rate
+    assert control.follow(AHEAD, target, AHEAD, 100).yaw == 0
+    assert 0 < control.follow(AHEAD, target, AHEAD, 100 + STEP).yaw < before / 2
+
+
 def test_yaw_rests_where_the_gimbal_looks_straight_down() -> None:
     control = RateControl(RateLimits(slew=1e9))
     control.follow(degrees(0, -89), degrees(170, -80), AHEAD, 0.0)
-    rates = control.follow(degrees(0, -89), degrees(170, -80), AHEAD, 1.0)
+    rates = control.follow(degrees(0, -89), degrees(170, -80), AHEAD, STEP)
     assert rates.yaw == 0
     assert rates.pitch > 0
 
@@ -168,7 +177,7 @@ def test_yaw_rests_where_the_gimbal_looks_straight_down() -> None:
 def test_the_shorter_way_round_is_taken() -> None:
     control = RateControl(RateLimits(slew=1e9))
     control.stop(0.0)
-    assert control.follow(degrees(175, 0), degrees(-175, 0), AHEAD, 1.0).yaw > 0
+    assert control.follow(degrees(175, 0), degrees(-175, 0), AHEAD, STEP).yaw > 0
     assert wrapped(math.radians(350)) == pytest.approx(math.radians(-10))
 
 

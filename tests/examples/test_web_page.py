@@ -293,7 +293,7 @@ def test_a_page_that_browsers_do_not_trust(browser: Browser, site: str) -> None:
     ("change", "words"),
     [
         ({"schema_version": 2}, "expected schema_version 1, got 2"),
-        ({"contract": {"pairing": "lookahead"}}, "a camera has no next frame"),
+        ({"contract": {"pairing": "lookahead"}}, "each frame with the one before it"),
         ({"artifacts": []}, "a float32 ONNX artifact for one frame"),
         (None, "bundle.json is no JSON"),
     ],

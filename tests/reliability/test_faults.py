@@ -46,7 +46,7 @@ for path in files:
         size = path.stat().st_size
         with open(path, "r+b") as file:
             file.seek(size // 4)
-            file.write(bytes(size // 2))
+            file.write(bytes(max(size // 2, size - size // 4 - 4096)))  # but for a zip's list of members
     else:
         path.unlink()
 stream.reset()

@@ -223,15 +223,36 @@ def test_a_title_is_kept(tmp_path: Path, flown: Path, looker: Any) -> None:
         assert container.metadata["title"] == "Über den Feldern"
 
 
-def test_other_codecs_are_read(
-    tmp_path: Path, make_movie: Make, flight: NDArray[np.uint8], looker: Any
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [
+        ("old.avi", "mpeg4", "mp3"),
+        ("old.flv", "flv1", None),
+        ("old.mpg", "mpeg2video", None),
+        ("camera.ts", "libx264", "aac"),
+        ("camera.h264", "libx264", None),
+        ("page.webm", "libvpx", "libopus"),
+    ],
+)
+def test_other_containers_and_codecs_are_read(
+    name: str,
+    codec: str,
+    sound: str | None,
+    tmp_path: Path,
+    make_movie: Make,
+    flight: NDArray[np.uint8],
+    looker: Any,
 ) -> None:
     def at_its_rate(stream: Any) -> None:
         stream.codec_context.time_base = Fraction(1, 25)
 
-    source = make_movie(tmp_path / "old.avi", flight[:5], codec="mpeg4", prepare=at_its_rate)
+    source = make_movie(tmp_path / name, flight[:5], codec=codec, sound=sound, prepare=at_its_rate)
     report = encode_video(looker(), source, tmp_path / "new.mp4", coding=H264)
     assert (report.frames, report.problem) == (5, None)
+    # A raw stream has no stamps: its frames come at its rate.
+    steps = np.full(4, 0.04) if name.endswith(".h264") else np.diff(decoded(source)[1])
+    np.testing.assert_allclose(np.diff(decoded(report.output)[1]), steps, atol=2e-3)
+    assert not sound or packets(report.output, "audio")
 
 
 # --- failures leave nothing

@@ -77,6 +77,17 @@ class VideoSource implements Source {
     });
   }
 
+  /** Begin to play; raises SourceError with this problem where that can't be done. */
+  async play(problem: string): Promise<this> {
+    try {
+      await this.video.play();
+      return this;
+    } catch {
+      this.close();
+      throw new SourceError(problem);
+    }
+  }
+
   /** No more frames will come. */
   end(message: string): void {
     this.problem = new SourceError(message);
@@ -124,8 +135,7 @@ export async function openCamera(): Promise<Source> {
   video.srcObject = stream;
   const source = new VideoSource(track.label || "camera", video, () => track.stop());
   track.addEventListener("ended", () => source.end("The camera was unplugged or taken away. Choose it again."));
-  await play(video, "The camera");
-  return source;
+  return source.play("The camera gives no video that this browser can play. Choose another one.");
 }
 
 function cameraProblem(error: unknown): string {
@@ -158,13 +168,8 @@ async function openVideo(file: File): Promise<Source> {
   const video = silentVideo();
   const url = URL.createObjectURL(file);
   video.src = url;
-  try {
-    await play(video, file.name);
-  } catch (error) {
-    URL.revokeObjectURL(url);
-    throw error;
-  }
-  return new VideoSource(file.name, video, () => URL.revokeObjectURL(url));
+  const source = new VideoSource(file.name, video, () => URL.revokeObjectURL(url));
+  return source.play(`${file.name} is not a video that this browser can play: try MP4 with H.264, or WebM.`);
 }
 
 function silentVideo(): HTMLVideoElement {
@@ -172,14 +177,6 @@ function silentVideo(): HTMLVideoElement {
   video.muted = true;
   video.playsInline = true;
   return video;
-}
-
-async function play(video: HTMLVideoElement, name: string): Promise<void> {
-  try {
-    await video.play();
-  } catch {
-    throw new SourceError(`${name} is not a video that this browser can play: try MP4 with H.264, or WebM.`);
-  }
 }
 
 function animationFrame(): Promise<number> {

@@ -8,15 +8,12 @@ const MAX_MODEL_BYTES = 512 << 20;
 const MAX_SIDE = 4096;
 const MAX_STATE_ELEMENTS = 1 << 26;
 
-export type Dtype = "uint8" | "float32";
-
 /** The part of bundle.json that running the model takes. */
 export interface Contract {
   name: string;
   grid: Grid;
-  /** Frames that a state of frames holds, 0 where the state is made of features. */
-  history: number;
-  state: { dtype: Dtype; shape: number[] };
+  /** The shape of the state, float32. */
+  state: number[];
   names: { frames: string; stateIn: string; maps: string; stateOut: string };
   model: { path: string; bytes: number; sha256: string };
 }
@@ -89,7 +86,7 @@ async function sha256Of(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 
 type Json = Record<string, unknown>;
 
-/** Raises BundleError for what is no manifest of schema 1, and for networks that have no map for the frame in hand. */
+/** Raises BundleError for what is no manifest of schema 1, and for networks of other states than UVA-Net's. */
 export function readManifest(text: string): Contract {
   let manifest: unknown;
   try {
@@ -100,32 +97,22 @@ export function readManifest(text: string): Contract {
   const root = object(manifest, "bundle.json");
   expect(root.schema_version === SCHEMA_VERSION, `schema_version ${SCHEMA_VERSION}`, root.schema_version);
   const contract = object(root.contract, "contract");
-  expect(
-    contract.pairing === "causal" || contract.pairing === "window",
-    'pairing "causal" or "window" (a camera has no next frame)',
-    contract.pairing,
-  );
+  expect(contract.pairing === "causal", 'pairing "causal", each frame with the one before it', contract.pairing);
   const [frames, stateIn, maps, stateOut] = ["frames", "state_in", "maps", "state_out"].map((name) =>
     object(contract[name], name),
   ) as [Json, Json, Json, Json];
   const [time, rows, columns, channels] = list(frames.shape, "frames.shape");
   expect(time === "T" && side(rows) && side(columns) && channels === 3, 'frames of shape ["T", R, C, 3]', frames.shape);
-  const state = { dtype: dtype(stateIn.dtype), shape: list(stateIn.shape, "state_in.shape") as number[] };
+  const state = list(stateIn.shape, "state_in.shape") as number[];
+  expect(stateIn.dtype === "float32", "a state of float32", stateIn.dtype);
   expect(
-    state.shape.length <= 8 && state.shape.every(side) && product(state.shape) <= MAX_STATE_ELEMENTS,
+    state.length <= 8 && state.every(side) && product(state) <= MAX_STATE_ELEMENTS,
     `a state of at most ${MAX_STATE_ELEMENTS} numbers`,
-    stateIn.shape,
-  );
-  const history = contract.pairing === "window" ? state.shape[0]! : 0;
-  expect(
-    history === 0 || (state.dtype === "uint8" && product(state.shape) === history * 3 * Number(rows) * Number(columns)),
-    "a state of whole frames",
     stateIn.shape,
   );
   return {
     name: string(root.name, "name"),
     grid: { rows: rows as number, columns: columns as number },
-    history,
     state,
     names: {
       frames: string(frames.name, "frames.name"),
@@ -160,11 +147,6 @@ export function product(shape: number[]): number {
 
 function side(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_SIDE;
-}
-
-function dtype(value: unknown): Dtype {
-  expect(value === "uint8" || value === "float32", "dtype uint8 or float32", value);
-  return value as Dtype;
 }
 
 function object(value: unknown, what: string): Json {
