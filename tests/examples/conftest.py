@@ -66,7 +66,7 @@ def site(web_project: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # the page that is left open plays on
 def browser(chromium: str, web_project: Path) -> Iterator[Browser]:
     """A Chromium with a camera that shows a test picture; `insecure.test` is this machine, too."""
     flags = ["--use-fake-device-for-media-stream", "--host-resolver-rules=MAP insecure.test 127.0.0.1"]
