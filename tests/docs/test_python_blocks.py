@@ -11,6 +11,10 @@ import pytest
 from doc_pages import PAGES, blocks, label
 from numpy.typing import NDArray
 
+# Blocks that another Python than this one runs, and where that is tested.
+ELSEWHERE = {"examples/gstreamer/README.md": "tests/examples/test_gstreamer.py"}
+HERE = [page for page in PAGES if blocks(page, "python") and label(page) not in ELSEWHERE]
+
 
 @pytest.fixture
 def names(flight: NDArray[np.uint8]) -> dict[str, Any]:
@@ -28,8 +32,15 @@ def names(flight: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=label)
+@pytest.mark.parametrize("page", HERE, ids=label)
 def test_python_blocks_run(page: Path, names: dict[str, Any], sandbox: Callable[[], Path]) -> None:
     sandbox()
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{label(page)}, python block {number}", "exec"), names)
+
+
+def test_what_runs_elsewhere_is_there_and_is_run() -> None:
+    for name, test in ELSEWHERE.items():
+        (page,) = (page for page in PAGES if label(page) == name)
+        assert blocks(page, "python")
+        assert '"README.md"' in (Path(__file__).parents[2] / test).read_text(encoding="utf-8")
