@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -63,7 +64,15 @@ class Faulty:
     """A session, with a fault added to what the real one does."""
 
     def __init__(self, real: Any) -> None:
-        self.real, self.runs = real, 0
+        self.real, self.runs, self._last = real, 0, time.monotonic()
+
+    def due(self) -> bool:
+        """Twenty times a second, however fast the machine is."""
+        now = time.monotonic()
+        if now - self._last < 0.05:
+            return False
+        self._last = now
+        return True
 
     @property
     def info(self) -> Any:
@@ -78,7 +87,7 @@ class Faulty:
 
 
 class KeepsStates(Faulty):
-    """A leak of some maps a call."""
+    """A leak of a megabyte at a time."""
 
     def __init__(self, real: Any) -> None:
         super().__init__(real)
@@ -86,20 +95,21 @@ class KeepsStates(Faulty):
 
     def run(self, frames: Any, state: Any) -> Any:
         maps, after = super().run(frames, state)
-        self.kept.append(np.tile(np.asarray(after), (8, 1, 1, 1)))
+        if self.due():
+            self.kept.append(np.ones(1 << 20, np.uint8))
         return maps, after
 
 
 class KeepsDescriptors(Faulty):
     def run(self, frames: Any, state: Any) -> Any:
-        if self.runs % 20 == 0 and self.runs < 2000:
+        if self.due():
             KEPT.append(os.open(os.devnull, os.O_RDONLY))
         return super().run(frames, state)
 
 
 class KeepsThreads(Faulty):
     def run(self, frames: Any, state: Any) -> Any:
-        if self.runs % 20 == 0 and self.runs < 2000:
+        if self.due():
             threading.Thread(target=RELEASED.wait, daemon=True).start()
         return super().run(frames, state)
 
