@@ -107,8 +107,18 @@ def test_a_token_may_be_given(served: list[Any], picture: str, given: dict[str, 
 
 
 def test_a_source_that_is_not_there_is_told_and_may_come(
-    served: list[Any], caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from uva_edge.runtimes.view import server
+
+    def serve_until_it_is_told(app: Any, listening: socket.socket) -> None:
+        deadline = time.monotonic() + 60
+        while not caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "run", serve_until_it_is_told)
+    monkeypatch.setattr(viewing, "_end_at_once", lambda: None)
     with caplog.at_level(logging.WARNING):
         result = CliRunner().invoke(main, ["view", "/nowhere/flight.mp4", "--port", "0", *ENGINE])
     assert result.exit_code == 0, result.output
