@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import socket
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def test_a_server_that_dies_and_comes_back(
 ) -> None:
     """Frames go on, their times too, and the gap is told: it is as long as nobody was there."""
     monkeypatch.setattr(video, "_RETRY", Retry(first=0.1, longest=0.4, give_up=60))
+    caplog.set_level(logging.WARNING, logger="uva_edge.sources")  # whatever other packages did to the root's
     port = free_port()
     frames: list[Any] = []
     with rtsp_server(port) as server:
