@@ -23,7 +23,7 @@ from uva_edge.runtimes.bench.offers import Offer, offers
 from uva_edge.runtimes.bench.profile import Floors
 from uva_edge.runtimes.bench.report import SCHEMA, BundleFacts, Report, Result, WorstFrame, succeeded
 from uva_edge.runtimes.bench.speed import Timing, measure, slowed_remarks, speed_cases, speed_result
-from uva_edge.runtimes.conformance import cases, run_cases
+from uva_edge.runtimes.conformance import Outcome, cases, run_cases
 from uva_edge.runtimes.engines import with_built
 from uva_edge.runtimes.registry import BACKENDS, backend
 from uva_edge.runtimes.selection import select
@@ -83,8 +83,8 @@ class Asked:
         return (plan.backend.name,), (plan.clip.precision,)
 
 
-def run(asked: Asked, tell: Tell) -> tuple[Report, list[WorstFrame]]:
-    """Check and time; `tell` gets the case in hand.
+def run(asked: Asked, tell: Tell, *, pictures: bool) -> tuple[Report, list[WorstFrame]]:
+    """Check and time; `tell` gets the case in hand. The worst frames are there if `pictures` of them are wanted.
 
     Raises:
         BundleError: a bundle is damaged: then no number means anything.
@@ -101,8 +101,9 @@ def run(asked: Asked, tell: Tell) -> tuple[Report, list[WorstFrame]]:
         bundle.verify()
         checks = _Checks(asked, bundle, host, tell)
         if "golden" in asked.checks:
-            rows, frames = checks.golden()
-            results, worst = [*results, *rows], [*worst, *frames]
+            outcomes = checks.golden()
+            results += [golden_result(bundle, outcome) for outcome in outcomes]
+            worst += worst_frames(bundle, outcomes) if pictures else []
         if "task" in asked.checks:
             results += checks.task()
         if "speed" in asked.checks:
@@ -136,15 +137,14 @@ class _Checks:
     def _offers(self) -> list[Offer]:
         return offers(self._bundle, self._names, self._precisions, max(self._asked.threads))
 
-    def golden(self) -> tuple[list[Result], list[WorstFrame]]:
+    def golden(self) -> list[Outcome]:
         table = cases(self._bundle, [BACKENDS[name] for name in self._names], self._asked.threads)
         wanted = chosen(table, self._bundle, self._names, self._precisions)
         outcomes = []
         for outcome in run_cases(self._bundle, wanted):
             self._tell(f"golden clip, {outcome.case}")
             outcomes.append(outcome)
-        rows = [golden_result(self._bundle, outcome) for outcome in outcomes]
-        return rows, worst_frames(self._bundle, outcomes)
+        return outcomes
 
     def task(self) -> list[Result]:
         from uva_edge.data.flights import labelled_flights

@@ -121,7 +121,7 @@ def bench(
 
     asked = _asked(bundles, options)
     with _progress() as tell:
-        report, worst = run(asked, tell)
+        report, worst = run(asked, tell, pictures=html is not None)
     _write(report, worst, {report_path: "json", html: "html", junit: "junit", csv: "csv"})
     if as_json:
         click.echo(report.to_json())
