@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +12,10 @@ from typing import Any, Final
 
 from uva_edge.errors import OptionError
 
-from ..part_file import reported
 from ..predictor import SaliencyPredictor
 from ..processing import Progress
 from .movie import Movie, import_av, is_frame, open_movie, picture
-from .movie_writer import Codec, Coding, MovieWriter, Pass
+from .movie_writer import Codec, Coding, MovieWriter, Pass, statistics_beside
 from .regions_of_interest import RegionOfInterest, cell_density, qp_offsets, regions_of
 
 STRENGTHS: Final[Mapping[Codec, float]] = {"libx264": 2.0, "libx265": 1.0}
@@ -185,14 +182,3 @@ class Marker:
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
         return graph
-
-
-@contextmanager
-def statistics_beside(output: Path) -> Iterator[Path]:
-    """What a first pass leaves for the second: as large as a fiftieth of the video, so it lies where that will."""
-    with reported(output):
-        folder = tempfile.TemporaryDirectory(
-            prefix=f".{output.name[:50]}.", suffix=".partial", dir=output.resolve().parent
-        )
-    with folder as name:
-        yield Path(name) / "statistics"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from uva_edge.environment import usable_cores
 from uva_edge.errors import MissingPackageError, OptionError, OutputError
 
-from ..part_file import PartFile, refused
+from ..part_file import PartFile, refused, reported
 from .movie import Colours, Movie, import_av
 
 Codec: TypeAlias = Literal["libx264", "libx265"]
@@ -241,3 +242,14 @@ def encoder_options(coding: Coding, stage: Pass | None = None) -> dict[str, str]
         words += [f"pass={stage.number}", f"stats={stage.statistics}"]
     options["x265-params"] = ":".join(words)
     return options
+
+
+@contextmanager
+def statistics_beside(output: Path) -> Iterator[Path]:
+    """What a first pass leaves for the second: as large as a fiftieth of the video, so it lies where that will."""
+    with reported(output):
+        folder = tempfile.TemporaryDirectory(
+            prefix=f".{output.name[:50]}.", suffix=".partial", dir=output.resolve().parent
+        )
+    with folder as name:
+        yield Path(name) / "statistics"

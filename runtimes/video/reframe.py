@@ -17,9 +17,8 @@ from .attention import LivePath, Look, Watcher, planned_path
 from .crop import Cropper, Window, window_of
 from .crop_path import Floats
 from .crop_sheet import CropSheet
-from .encode import statistics_beside
 from .movie import Movie, is_frame, open_movie
-from .movie_writer import Coding, MovieWriter, Pass
+from .movie_writer import Coding, MovieWriter, Pass, statistics_beside
 
 
 @dataclass(frozen=True)
